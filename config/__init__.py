@@ -1,0 +1,1 @@
+"""Settings, queue names and scenario files: what every other package may read, and nothing that reads them."""

@@ -1,0 +1,23 @@
+"""Every queue and task name of the system, in one place.
+
+Owns: the names by which web and worker speak of the same thing without importing each other.
+Refuses: to hold logic. A message carries ids only; the database row says what is to be done.
+"""
+
+from typing import Final
+
+QUEUE_INTERACTIVE: Final = "interactive"
+QUEUE_BATCH: Final = "batch"
+QUEUE_INTAKE: Final = "intake"
+QUEUE_TRAINING: Final = "training"
+QUEUE_HOUSEKEEPING: Final = "housekeeping"
+
+QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BATCH, QUEUE_INTAKE, QUEUE_TRAINING, QUEUE_HOUSEKEEPING)
+"""In the order in which a worker that listens to several of them serves them."""
+
+TASK_INTAKE: Final = "neurosight.intake"
+TASK_CLASSIFY: Final = "neurosight.classify"
+TASK_REPRODUCE: Final = "neurosight.reproduce"
+TASK_HOUSEKEEPING: Final = "neurosight.housekeeping"
+
+TASKS: Final = (TASK_INTAKE, TASK_CLASSIFY, TASK_REPRODUCE, TASK_HOUSEKEEPING)

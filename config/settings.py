@@ -1,0 +1,138 @@
+"""The settings of one NeuroSight process.
+
+Owns: every value an operator may set, its default, its unit and its bounds. Values come from the environment
+(`NEUROSIGHT_...`) and from `var/neurosight.env`, which `make up` and `make demo` write. `load_settings()` validates
+them once and returns a frozen object that is handed down.
+
+Refuses: to be read at import time, to be changed after start, to know a secret that is committed anywhere.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting is missing or out of range. The message names each one, what was received and what is expected."""
+
+
+class Settings(BaseSettings):
+    """All settings of a process; units stand in the names."""
+
+    model_config = SettingsConfigDict(env_prefix="NEUROSIGHT_", frozen=True, extra="ignore")
+
+    # Where state lives.
+    var_dir: Path = Field(ROOT / "var", description="Folder of all local state: database, blobs, logs, secrets")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in var_dir")
+    broker_url: str = Field("", description="Redis-protocol URL with password; empty: not configured")
+    broker_keyprefix: str = Field("ns:", description="Prefix of every key in the broker")
+    blob_url: str = Field("", description="fsspec URL of the blob store; empty: var_dir/blobs")
+    models_dir: Path = Field(ROOT / "models", description="Folder of shipped artefacts")
+
+    # Web.
+    environment: Literal["local", "production"] = "local"
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(8350, ge=1, le=65535)
+    web_threads: int = Field(16, ge=2, le=256)
+    proxy_count: int = Field(0, ge=0, le=5, description="Reverse proxies in front whose forwarded headers are trusted")
+    secret_key: SecretStr = Field(SecretStr(""), description="Signs sessions; empty: a random one kept in var_dir")
+    secure_cookies: bool = Field(False, description="Send cookies over HTTPS only; required in production")
+    session_idle_s: int = Field(30 * 60, ge=60)
+    session_absolute_s: int = Field(12 * 3600, ge=300)
+    login_failures_allowed: int = Field(8, ge=1, description="Failed logins per name and address before a pause")
+    login_pause_s: int = Field(300, ge=1)
+    default_locale: Literal["en", "id"] = "en"
+
+    # Limits on what a user may send.
+    max_request_bytes: int = Field(512 * MIB, ge=1 * MIB, description="Largest single HTTP request body")
+    max_upload_bytes: int = Field(8192 * MIB, ge=1 * MIB, description="Largest submission, all files together")
+    max_upload_files: int = Field(20_000, ge=1)
+    min_free_disk_bytes: int = Field(256 * MIB, ge=0, description="Uploads are refused when less would stay free")
+    upload_expiry_s: int = Field(24 * 3600, ge=60, description="An unfinished upload is swept after this time")
+    max_file_bytes: int = Field(1024 * MIB, ge=1024)
+    max_pixels: int = Field(50_000_000, ge=1024)
+    max_side: int = Field(16_384, ge=64)
+    max_frames: int = Field(2_000, ge=1)
+    max_decoded_bytes: int = Field(512 * MIB, ge=1 * MIB)
+    zip_max_entries: int = Field(20_000, ge=1)
+    zip_max_member_bytes: int = Field(1024 * MIB, ge=1024)
+    zip_max_total_bytes: int = Field(4096 * MIB, ge=1024)
+    zip_max_ratio: int = Field(200, ge=2)
+    zip_max_depth: int = Field(2, ge=0)
+
+    # Work.
+    engine: Literal["auto", "openvino", "tensorflow"] = "auto"
+    inference_threads: int = Field(0, ge=0, description="CPU threads of one engine; 0: all cores")
+    chunk_slices: int = Field(32, ge=1, le=512, description="Slices of one work item, one transaction")
+    interactive_slices: int = Field(8, ge=0, description="Jobs with at most this many slices use the interactive lane")
+    lease_s: float = Field(60.0, gt=0, description="A claimed work item is given back when not renewed for this time")
+    max_attempts: int = Field(4, ge=1, le=20, description="Claims of one work item before it is given up")
+    retry_delay_s: float = Field(2.0, ge=0)
+    resend_after_s: float = Field(15.0, gt=0, description="A pending item whose message is older is sent again")
+    housekeeping_period_s: float = Field(2.0, gt=0)
+    starvation_after_s: float = Field(600.0, gt=0, description="A waiting item older than this goes before urgent ones")
+    visibility_timeout_s: int = Field(1800, ge=10, description="Same value for every process on one broker")
+    soft_shutdown_s: float = Field(20.0, ge=0)
+    worker_ready_age_s: float = Field(20.0, gt=0, description="A worker not seen for this long is not ready")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = []
+        if self.environment == "production":
+            if len(self.secret_key.get_secret_value()) < 32:
+                problems.append("NEUROSIGHT_SECRET_KEY must hold at least 32 characters in production")
+            if not self.secure_cookies:
+                problems.append("NEUROSIGHT_SECURE_COOKIES must be true in production (serve over HTTPS)")
+        if self.visibility_timeout_s < 2 * self.lease_s:
+            problems.append(
+                f"NEUROSIGHT_VISIBILITY_TIMEOUT_S is {self.visibility_timeout_s}; it must be at least twice "
+                f"NEUROSIGHT_LEASE_S ({self.lease_s:g})"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def resolved_database_url(self) -> str:
+        """SQLAlchemy URL of the database: `database_url`, or the SQLite file under `var_dir`."""
+        return self.database_url or f"sqlite:///{self.var_dir / 'neurosight.db'}"
+
+    @property
+    def resolved_blob_url(self) -> str:
+        """fsspec URL of the blob store: `blob_url`, or the folder under `var_dir`."""
+        return self.blob_url or f"file://{self.var_dir / 'blobs'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads, validates and returns the settings.
+
+    Args:
+        **overrides: Field values that win over the environment (tests and command-line flags).
+
+    Raises:
+        SettingsError: With every wrong value in one message.
+    """
+    var_dir = Path(str(overrides.get("var_dir") or _environment_var_dir()))
+    try:
+        return Settings(_env_file=var_dir / "neurosight.env", **overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False, include_input=False):
+            name = "NEUROSIGHT_" + "_".join(str(part) for part in item["loc"]).upper() if item["loc"] else "settings"
+            lines.append(f"{name}: {item['msg']}")
+        raise SettingsError("The settings are not usable:\n  " + "\n  ".join(lines)) from None
+
+
+def _environment_var_dir() -> str:
+    import os
+
+    return os.environ.get("NEUROSIGHT_VAR_DIR", "") or str(ROOT / "var")

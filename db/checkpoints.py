@@ -1,0 +1,40 @@
+"""Checkpoints that may serve, and which of them served when.
+
+Owns the registry rows and the promotion history; the serving checkpoint is the one of the newest promotion.
+Refuses to hold weights: the artefact is a file, named here by its digest.
+"""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.base import Base, WithId
+
+
+class Checkpoint(WithId, Base):
+    """One artefact: weights and all that is needed to reuse them."""
+
+    __tablename__ = "checkpoint"
+
+    name: Mapped[str] = mapped_column(String(128))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of the whole artefact file; the name by which it is promoted."""
+    location: Mapped[str] = mapped_column(String(512))
+    """File name in the models folder (`models:NAME`), or a blob key (`blob:KEY`)."""
+    network: Mapped[str] = mapped_column(String(64))
+    class_names: Mapped[list[Any]]
+    manifest: Mapped[dict[str, Any]]
+
+
+class Promotion(WithId, Base):
+    """From `created_at` on, new jobs use this checkpoint."""
+
+    __tablename__ = "promotion"
+
+    checkpoint_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("checkpoint.id"), index=True)
+    promoted_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("user_account.id", ondelete="SET NULL"))
+    reason: Mapped[str] = mapped_column(Text)
+
+    checkpoint: Mapped[Checkpoint] = relationship()

@@ -7,6 +7,7 @@ them once and returns a frozen object that is handed down.
 Refuses: to be read at import time, to be changed after start, to know a secret that is committed anywhere.
 """
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -123,7 +124,7 @@ def load_settings(**overrides: object) -> Settings:
     """
     var_dir = Path(str(overrides.get("var_dir") or _environment_var_dir()))
     try:
-        return Settings(_env_file=var_dir / "neurosight.env", **overrides)  # type: ignore[arg-type]
+        return Settings(_env_file=var_dir / "neurosight.env", **overrides)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
         lines = []
         for item in error.errors(include_url=False, include_input=False):
@@ -133,6 +134,4 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def _environment_var_dir() -> str:
-    import os
-
     return os.environ.get("NEUROSIGHT_VAR_DIR", "") or str(ROOT / "var")

@@ -51,7 +51,9 @@ class JobStudy(Base):
     __tablename__ = "job_study"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), primary_key=True, index=True)
+    study_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("study.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class ReceivedFile(WithId, Base):

@@ -125,6 +125,7 @@ def check(before: S, after: S) -> S:
     if after not in allowed:
         names = ", ".join(sorted(state.value for state in allowed)) or "nothing"
         raise IllegalTransition(
-            f"{type(before).__name__}: received {before.value} -> {after.value}; after {before.value} may follow: {names}"
+            f"{type(before).__name__}: received {before.value} -> {after.value}; "
+            f"after {before.value} may follow: {names}"
         )
     return after

@@ -1,0 +1,216 @@
+"""Decoding DICOM pixels into displayed grey.
+
+This module owns the chain that a viewer applies (PS3.3 C.11, PS3.4 N.2): stored values, modality look-up table or
+rescale, VOI look-up table or window, then MONOCHROME1 inversion, then padding shown as black. The first VOI of several
+counts; a frame of an enhanced object has its own. Without a usable one, 8-bit values without a rescale are shown as
+they are (value / 255, as in a PNG) and all others are stretched from the darkest to the brightest value of the frame,
+padding left out. Secondary captures in colour become grey. It refuses to decode anything that
+`imaging.dicom_layout` has not checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import as_pixel_options
+
+from imaging import intensity
+from imaging.dicom import MALFORMED, Header
+from imaging.dicom_facts import attribute, functional_group, geometry_of, item_of, number, text
+from imaging.dicom_layout import Layout
+from imaging.frames import Frame, Intensity, Pixels
+from imaging.intensity import WindowFunction
+from imaging.limits import Limits
+from imaging.outcomes import Reason, RejectedFile
+
+_FUNCTIONS: dict[str, WindowFunction] = {
+    "LINEAR": "LINEAR",
+    "LINEAR_EXACT": "LINEAR_EXACT",
+    "SIGMOID": "SIGMOID",
+}
+
+
+def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:
+    """Decode frames one by one.
+
+    Args:
+        header: The opened file.
+        layout: Its checked layout.
+        limits: Bounds.
+        indices: Frames wanted, counted from 0; None for all.
+
+    Yields:
+        Grey frames with their geometry.
+
+    Raises:
+        RejectedFile: The pixels are damaged, or a frame was asked for that is not there.
+    """
+    wanted = list(range(layout.frames) if indices is None else indices)
+    for index in wanted:
+        if not 0 <= index < layout.frames:
+            raise RejectedFile(Reason.FRAME_MISSING, frame=index, frames=layout.frames)
+    try:
+        for index, stored in zip(wanted, _decoded(header, layout, wanted), strict=True):
+            pixels, rule = _displayed(header, layout, stored, index, limits)
+            where = geometry_of(header.dataset, index, layout.frames)
+            yield Frame(
+                pixels=np.ascontiguousarray(pixels),
+                index=index,
+                plane=where.plane,
+                position_mm=where.position_mm,
+                spacing_mm=where.spacing_mm,
+                intensity=rule,
+            )
+    except MemoryError as error:
+        raise RejectedFile(Reason.MEMORY) from error
+    except MALFORMED as error:
+        raise RejectedFile(Reason.DAMAGED, found="DICOM") from error
+
+
+def _decoded(header: Header, layout: Layout, wanted: list[int]) -> Iterator[NDArray[Any]]:
+    """Let pydicom's decoders make arrays of shape (rows, columns) or (rows, columns, 3)."""
+    options = as_pixel_options(header.dataset)
+    # An extended offset table may point anywhere in the file, past the streams that were checked; do without it.
+    options.pop("extended_offsets", None)
+    options.update(
+        transfer_syntax_uid=header.transfer_syntax,
+        pixel_vr=layout.pixel_vr,
+        pixel_keyword="PixelData",
+        number_of_frames=layout.frames,
+        bits_stored=layout.bits_stored,
+        samples_per_pixel=layout.samples,
+        photometric_interpretation=layout.photometric,
+        pixel_representation=int(layout.signed),
+    )
+    header.stream.seek(layout.value_at)
+    decoder = get_decoder(header.transfer_syntax)
+    for stored, _ in decoder.iter_array(header.stream, indices=wanted, raw=False, **options):
+        if stored.shape[:2] != (layout.rows, layout.columns):
+            found = "x".join(str(side) for side in stored.shape)
+            raise RejectedFile(Reason.FRAME_MISMATCH, announced=f"{layout.columns} x {layout.rows}", found=found)
+        yield stored
+
+
+def _displayed(
+    header: Header, layout: Layout, stored: NDArray[Any], index: int, limits: Limits
+) -> tuple[Pixels, Intensity]:
+    if layout.photometric == "PALETTE COLOR":
+        return _colour(apply_color_lut(stored, header.dataset))
+    if stored.ndim == 3:
+        return _colour(stored)
+    dataset = header.dataset
+    padded = _padding(dataset, stored, layout)
+    values = _modality(header, stored, index)
+    shown, rule = _voi(header, values, index, limits, layout)
+    if shown is None and stored.dtype == np.uint8 and values is stored:
+        # Eight bits without a window were made to be looked at, as in a PNG: keep them as they are.
+        shown, rule = intensity.full_range(stored), Intensity.FULL_RANGE
+    if shown is None:
+        shown, rule = intensity.stretch(values, None if padded is None else ~padded), Intensity.MIN_MAX
+    if layout.photometric == "MONOCHROME1":
+        shown = np.subtract(1, shown, dtype=np.float32)
+    if padded is not None:
+        shown[padded] = 0
+    return shown, rule
+
+
+def _colour(values: NDArray[Any]) -> tuple[Pixels, Intensity]:
+    grey = intensity.grey_of(values)
+    if values.dtype == np.uint8:
+        return np.clip(grey * np.float32(1 / 255), 0, 1), Intensity.FULL_RANGE
+    return intensity.stretch(grey), Intensity.MIN_MAX
+
+
+def _padding(dataset: Dataset, stored: NDArray[Any], layout: Layout) -> NDArray[np.bool_] | None:
+    first = attribute(dataset, "PixelPaddingValue")
+    if not isinstance(first, int):
+        return None
+    last = attribute(dataset, "PixelPaddingRangeLimit")
+    low, high = (_as_stored(value, layout) for value in (first, last if isinstance(last, int) else first))
+    low, high = min(low, high), max(low, high)
+    padded = (stored >= low) & (stored <= high)
+    # A "padding" that covers all is a mistake of the writer: a black picture would hide it.
+    return padded if padded.any() and not padded.all() else None
+
+
+def _as_stored(value: int, layout: Layout) -> int:
+    """Read a value of a signed image that was written as unsigned as the number it stands for."""
+    half = 1 << (layout.bits_allocated - 1)
+    return value - 2 * half if layout.signed and value >= half else value
+
+
+def _modality(header: Header, stored: NDArray[Any], index: int) -> NDArray[Any]:
+    """Apply the modality look-up table or rescale.
+
+    Raises:
+        RejectedFile: Slope or intercept is zero or no number.
+    """
+    dataset = header.dataset
+    table = _table(header, item_of(dataset, "ModalityLUTSequence"))
+    if table is not None:
+        return intensity.look_up(stored, table[0], table[1])
+    group = functional_group(dataset, index, "PixelValueTransformationSequence")
+    source = group if group is not None else dataset
+    slope, intercept = 1.0, 0.0
+    if attribute(source, "RescaleSlope") is not None:
+        found = number(source, "RescaleSlope")
+        if not found:
+            raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleSlope")
+        slope = found
+    if attribute(source, "RescaleIntercept") is not None:
+        offset = number(source, "RescaleIntercept")
+        if offset is None:
+            raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleIntercept")
+        intercept = offset
+    if slope == 1 and intercept == 0:
+        return stored
+    return intensity.linear(stored, slope, intercept, np.float64 if stored.dtype.itemsize > 2 else np.float32)
+
+
+def _voi(
+    header: Header, values: NDArray[Any], index: int, limits: Limits, layout: Layout
+) -> tuple[Pixels | None, Intensity]:
+    dataset = header.dataset
+    group = functional_group(dataset, index, "FrameVOILUTSequence")
+    source = group if group is not None else dataset
+    table = _table(header, item_of(source, "VOILUTSequence"))
+    if table is not None:
+        entries, first, bits = table
+        highest = max(float(entries.max()), float((1 << bits) - 1))
+        shown = intensity.look_up(values, entries, first).astype(np.float32)
+        if highest > 0 and not (shown.min() == shown.max() and values.min() != values.max()):
+            return shown / np.float32(highest), Intensity.VOI_LUT
+    centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
+    if centre is None or width is None:
+        return None, Intensity.MIN_MAX
+    function = _FUNCTIONS.get((text(source, "VOILUTFunction", limits) or "LINEAR").upper(), "LINEAR")
+    return intensity.window(values, centre, width, function), Intensity.WINDOW
+
+
+def _table(header: Header, item: Dataset | None) -> tuple[NDArray[Any], int, int] | None:
+    """Read a look-up table item (PS3.3 C.11.1.1): entries, the value of the first, and bits an entry.
+
+    Returns:
+        None when there is no item, or it is not usable.
+    """
+    if item is None:
+        return None
+    descriptor, data = attribute(item, "LUTDescriptor"), attribute(item, "LUTData")
+    try:
+        count, first, bits = (int(part) for part in cast("Iterable[Any]", descriptor))
+        if isinstance(data, bytes):
+            order = "<u2" if header.little_endian else ">u2"
+            entries: NDArray[Any] = np.frombuffer(data, order if len(data) >= 2 * (count or 65536) else np.uint8)
+        else:
+            entries = np.asarray(data)
+        entries = np.atleast_1d(entries)[: count or 65536]
+    except MALFORMED:
+        return None
+    usable = entries.ndim == 1 and entries.size > 0 and entries.dtype.kind in "iu" and 1 <= bits <= 16
+    return (entries, first, bits) if usable else None

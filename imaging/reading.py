@@ -1,0 +1,166 @@
+"""The front door of reading: describe a file, or decode its frames, whatever its format.
+
+This module owns choosing the reader by content and checking the file's size first. The functions are pure: path or
+bytes plus limits in, plain values or :class:`imaging.outcomes.RejectedFile` out, so that a caller may run them in a
+child process under the operating system's own limits. It refuses archives and folders: `imaging.collect` opens those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TypeAlias
+
+from imaging.dicom import open_header
+from imaging.dicom_facts import check_analysed, facts_of, geometry_of, identity_of
+from imaging.dicom_layout import has_pixels, layout_of
+from imaging.dicom_pixels import iter_dicom
+from imaging.frames import Frame, ImageInfo, Kind
+from imaging.limits import Limits
+from imaging.outcomes import Reason, RejectedFile
+from imaging.raster import inspect_raster, iter_raster
+from imaging.sniff import HEAD_BYTES, sniff
+
+Source: TypeAlias = str | Path | bytes
+
+
+def inspect(source: Source, limits: Limits) -> ImageInfo:
+    """Describe a file without decoding its pixels.
+
+    Args:
+        source: Path of a file, or its bytes.
+        limits: Bounds.
+
+    Returns:
+        Format, size, frames with their geometry, and for DICOM facts and identity.
+
+    Raises:
+        RejectedFile: The file is no readable image; the reason says why.
+    """
+    source, size_bytes, kind = _recognised(source, limits)
+    if kind is not Kind.DICOM:
+        return inspect_raster(kind, _bytes_of(source), limits)
+    header = open_header(source, limits)
+    with closing(header):
+        pixels = has_pixels(header)
+        check_analysed(header, limits, pixels)
+        facts = facts_of(header, limits)
+        layout = layout_of(header, limits)
+        return ImageInfo(
+            kind=kind,
+            rows=layout.rows,
+            columns=layout.columns,
+            frames=layout.frames,
+            size_bytes=size_bytes,
+            bits=layout.bits_allocated,
+            colour=layout.samples == 3 or layout.photometric == "PALETTE COLOR",
+            geometry=tuple(geometry_of(header.dataset, index, layout.frames) for index in range(layout.frames)),
+            dicom=facts,
+            identity=identity_of(header, limits),
+        )
+
+
+def iter_frames(source: Source, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:
+    """Decode frames one by one, holding one at a time.
+
+    Args:
+        source: Path of a file, or its bytes.
+        limits: Bounds.
+        indices: Frames wanted, counted from 0; None for all.
+
+    Yields:
+        Grey frames in the order asked for.
+
+    Raises:
+        RejectedFile: The file is no readable image, or a frame is not there.
+    """
+    source, _, kind = _recognised(source, limits)
+    if kind is not Kind.DICOM:
+        yield from iter_raster(kind, _bytes_of(source), limits, indices)
+        return
+    header = open_header(source, limits)
+    with closing(header):
+        check_analysed(header, limits, has_pixels(header))
+        yield from iter_dicom(header, layout_of(header, limits), limits, indices)
+
+
+def read_frames(source: Source, limits: Limits) -> list[Frame]:
+    """Decode all frames.
+
+    Args:
+        source: Path of a file, or its bytes.
+        limits: Bounds.
+
+    Returns:
+        Grey frames in the file's order, at least one.
+
+    Raises:
+        RejectedFile: The file is no readable image.
+    """
+    return list(iter_frames(source, limits))
+
+
+def read_frame(source: Source, index: int, limits: Limits) -> Frame:
+    """Decode one frame.
+
+    Args:
+        source: Path of a file, or its bytes.
+        index: Frame number, counted from 0.
+        limits: Bounds.
+
+    Returns:
+        The grey frame.
+
+    Raises:
+        RejectedFile: The file is no readable image, or has no such frame.
+    """
+    (frame,) = iter_frames(source, limits, (index,))
+    return frame
+
+
+def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind]:
+    """Check the size and tell the format.
+
+    Raises:
+        RejectedFile: Too large, not there, or of no readable format.
+    """
+    if isinstance(source, bytes):
+        size_bytes, head = len(source), source[:HEAD_BYTES]
+    else:
+        source = Path(source)
+        try:
+            with source.open("rb") as file:
+                size_bytes = os.fstat(file.fileno()).st_size
+                head = file.read(HEAD_BYTES)
+        except OSError as error:
+            raise access_rejection(error) from error
+    if size_bytes > limits.max_file_bytes:
+        raise RejectedFile(Reason.FILE_BYTES, found=size_bytes, limit=limits.max_file_bytes)
+    sniffed = sniff(head)
+    if sniffed.rejection is not None:
+        raise sniffed.rejection
+    if not isinstance(sniffed.kind, Kind):
+        raise RejectedFile(Reason.OTHER_FORMAT, found="a zip archive")
+    return source, size_bytes, sniffed.kind
+
+
+def access_rejection(error: OSError) -> RejectedFile:
+    """Say why a file could not be opened, without its name.
+
+    Args:
+        error: What the operating system said.
+    """
+    if isinstance(error, FileNotFoundError):
+        return RejectedFile(Reason.FILE_MISSING)
+    return RejectedFile(Reason.FILE_ACCESS, found=os.strerror(error.errno) if error.errno else "unknown error")
+
+
+def _bytes_of(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise access_rejection(error) from error

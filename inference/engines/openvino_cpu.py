@@ -1,0 +1,139 @@
+"""OpenVINO on the CPU.
+
+Owns: compiling an artefact's graph and running it. Refuses: TensorFlow, and every precision but float32 (processors
+with bfloat16 would otherwise be given it without asking, and results would differ between machines).
+
+Each slice is its own inference request over a graph of fixed batch 1, one request a core at a time, one thread each.
+Measured, that is faster than batches (`python -m benchmarks.inference` shows it for the shipped model), and it makes a
+slice's result independent of its neighbours and of the number of threads by construction: no sum is ever split.
+"""
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import openvino
+
+from inference.artefact import Artefact
+from inference.engines.base import EngineOutput, Float32, allocate, check_images, check_output, empty_output
+from inference.errors import EngineError
+from inference.manifest import Manifest
+
+_OUTPUTS = ("scores", "probabilities", "heatmaps", "features")
+
+
+class OpenVinoEngine:
+    """Runs an artefact's OpenVINO graph on the CPU.
+
+    Safe to call from several threads; calls wait for one another. Not safe to carry across a fork: build it in the
+    process that uses it.
+
+    Args:
+        artefact: A verified artefact.
+        threads: Cores to use; 0: all that this process may run on.
+
+    Raises:
+        EngineError: If the graph cannot be read or does not fit the manifest.
+    """
+
+    name = "openvino"
+
+    def __init__(self, artefact: Artefact, threads: int = 0) -> None:
+        self._manifest = artefact.manifest
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._lock = threading.Lock()
+        size = artefact.manifest.network.input_size
+        try:
+            core = openvino.Core()
+            graph = core.read_model(artefact.openvino_xml, artefact.openvino_bin)
+            graph.reshape([1, size, size, 1])
+            compiled = core.compile_model(
+                graph,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "f32",
+                    "PERFORMANCE_HINT": "THROUGHPUT",
+                    "NUM_STREAMS": self._threads,
+                    "INFERENCE_NUM_THREADS": self._threads,
+                    # Pinned threads of several workers on one machine would pile up on the same cores.
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO cannot use the graph of this model: {error}. Export the model again with this version."
+            ) from None
+        _check_graph(compiled, artefact.manifest)
+        self._indices = {name: _index(compiled, name) for name in _OUTPUTS}
+        self._queue = openvino.AsyncInferQueue(compiled, self._threads)
+        self._input = compiled.input(0)
+
+    @property
+    def device(self) -> str:
+        """Kind of processor and number of threads."""
+        return f"CPU, {self._threads} threads"
+
+    @property
+    def group(self) -> int:
+        """A few slices a core: enough to keep all busy, few enough for quick answers."""
+        return max(8, 4 * self._threads)
+
+    def run(self, images: Float32) -> EngineOutput:
+        """See `inference.engines.base.Engine.run`."""
+        check_images(images, self._manifest.network.input_size)
+        if len(images) == 0:
+            return empty_output(self._manifest)
+        output = allocate(self._manifest, len(images))
+        rows = {self._indices[name]: getattr(output, name) for name in _OUTPUTS}
+
+        def keep(request: Any, row: int) -> None:
+            for index, array in rows.items():
+                array[row] = request.get_output_tensor(index).data[0]
+
+        with self._lock:
+            self._queue.set_callback(keep)
+            try:
+                for row in range(len(images)):
+                    self._queue.start_async({0: np.ascontiguousarray(images[row : row + 1])}, row)
+            finally:
+                # Never leave requests running that write into arrays of a call that is gone.
+                self._queue.wait_all()
+        check_output(output)
+        return output
+
+    def close(self) -> None:
+        """Drops the compiled graph."""
+        with self._lock:
+            self._queue.wait_all()
+            del self._queue
+
+
+def _index(compiled: Any, name: str) -> int:
+    """Position of a named output.
+
+    Raises:
+        EngineError: If the graph has no such output.
+    """
+    for index, port in enumerate(compiled.outputs):
+        if name in port.get_names():
+            return index
+    raise EngineError(f"the graph has no output {name!r}; expected {list(_OUTPUTS)}. Export the model again.")
+
+
+def _check_graph(compiled: Any, manifest: Manifest) -> None:
+    """Compares the graph's shapes with what the manifest promises."""
+    expected = {
+        "scores": (1, manifest.scores),
+        "probabilities": (1, len(manifest.class_names)),
+        "heatmaps": (1, *manifest.grid),
+        "features": (1, manifest.feature_channels),
+    }
+    if len(compiled.inputs) != 1:
+        raise EngineError(f"the graph has {len(compiled.inputs)} inputs; expected one. Export the model again.")
+    for name, shape in expected.items():
+        found = tuple(compiled.output(_index(compiled, name)).shape)
+        if found != shape:
+            raise EngineError(
+                f"the graph's output {name!r} has shape {found}; the manifest promises {shape}. Export the model again."
+            )

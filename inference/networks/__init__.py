@@ -1,0 +1,29 @@
+"""The networks: a registry of backbones by name, and the one head that they all share.
+
+Owns: `build`, which makes a network (input, scaling, backbone, head) from a name, and `load_imagenet`, which fills its
+backbone with published weights. Refuses: training, artefacts, preprocessing of pictures. Keras is imported only when a
+network is built, so that a worker without TensorFlow can import this package.
+"""
+
+from inference.networks.registry import (
+    BackboneSpec,
+    HeadSpec,
+    Network,
+    NetworkError,
+    backbone_spec,
+    build,
+    names,
+)
+from inference.networks.pretrained import WeightsMissingError, load_imagenet
+
+__all__ = [
+    "BackboneSpec",
+    "HeadSpec",
+    "Network",
+    "NetworkError",
+    "WeightsMissingError",
+    "backbone_spec",
+    "build",
+    "load_imagenet",
+    "names",
+]

@@ -1,0 +1,48 @@
+# The commands of NeuroSight. `make` alone lists them.
+# State lies under var/, the virtual environment in .venv (VENV=... for another folder).
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+export VENV
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up doctor test check bench lock docs clean-state environment environment-dev
+
+help: ## list these commands
+	@echo "NeuroSight: research use only, not for diagnosis."
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: environment ## classify a real study, show the results, stay up until Ctrl-C (ARGS=--once: end by itself)
+	@exec $(PY) -m ops demo $(ARGS)
+
+up: environment ## start everything for daily use: broker, workers, web
+	@exec $(PY) -m ops up $(ARGS)
+
+doctor: environment ## push a synthetic study through the running system and say what is wrong
+	@exec $(PY) -m ops doctor $(ARGS)
+
+test: environment-dev ## run all tests (ARGS="tests/unit -k name" for some)
+	@exec $(PY) -m pytest $(ARGS)
+
+check: environment-dev ## lint, format, types, import rules, one migration head
+	@exec $(PY) -m ops.check
+
+bench: environment-dev ## measure speed on this machine: every figure comes from here
+	@exec $(PY) -m benchmarks $(ARGS)
+
+lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versions)
+	@exec $(PY) -m ops.lock $(ARGS)
+
+docs: environment ## write docs/settings.md from the settings
+	@exec $(PY) -m ops settings --write
+
+clean-state: environment ## delete all local state under var/ (asks first)
+	@exec $(PY) -m ops clean-state $(ARGS)
+
+environment:
+	@sh ops/python.sh ops/environment.py runtime
+
+environment-dev:
+	@sh ops/python.sh ops/environment.py dev

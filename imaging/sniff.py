@@ -110,8 +110,12 @@ def sniff(head: bytes, name: str = "") -> Sniffed:
     Returns:
         The kind, or the reason why the file is of no use.
     """
+    found_system = system_file(name)
     if not head:
-        return Sniffed(None, RejectedFile(Reason.EMPTY_FILE))
+        empty = (
+            RejectedFile(Reason.SYSTEM_FILE, found=found_system) if found_system else RejectedFile(Reason.EMPTY_FILE)
+        )
+        return Sniffed(None, empty)
     if head[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == b"DICM":
         for magic, found in _DISGUISES:
             if head.startswith(magic):
@@ -122,7 +126,6 @@ def sniff(head: bytes, name: str = "") -> Sniffed:
         return Sniffed(kind)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return Sniffed(ZIP)
-    found_system = system_file(name)
     if found_system is not None:
         return Sniffed(None, RejectedFile(Reason.SYSTEM_FILE, found=found_system))
     for magic, offset, reason, found in _RECOGNISED:

@@ -1,0 +1,232 @@
+"""From slices to predictions: the one way that the worker, the command line and the benchmarks share.
+
+Owns: decoding and preparing slices in threads while the engine runs, keeping their order, and turning the engine's
+arrays into predictions with names. Refuses: to know files, jobs and databases, to hide an error that is not the
+slice's own.
+
+Same slice, same model, same engine, same machine: the same bits, alone or among ten thousand. Preparation looks at one
+slice at a time, and engines promise that a row does not depend on its neighbours (`inference.engines.base`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from os import sched_getaffinity
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from imaging.frames import Frame
+from imaging.outcomes import RejectedFile
+from imaging.preprocess import Box, Prepared, PreprocessingError, prepare
+from inference import artefact as artefacts
+from inference.artefact import Artefact
+from inference.engines import Engine, EngineOutput, choose
+from inference.manifest import Manifest
+
+Float32 = npt.NDArray[np.float32]
+Slice = Frame | npt.NDArray[np.floating[Any]]
+Source = TypeVar("Source")
+
+SLICE_ERRORS: Final = (RejectedFile, PreprocessingError)
+"""What may be wrong with a slice itself; anything else is the system's fault and is not swallowed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the model says of one slice.
+
+    Attributes:
+        class_name: The predicted class: the one with the largest score, the first among equals.
+        probability: Of that class, after the temperature.
+        probabilities: Of every class, in the model's order; they add up to 1.
+        scores: Before softmax or sigmoid; one a class, or a single one for a sigmoid head.
+        heatmap: float32 (gh, gw) in [0, 1] on the network's grid, for the predicted class.
+        box: The square of the slice that the network saw, in its pixels; the heatmap covers exactly this square.
+        features: float32 (c), pooled activations of the last convolution.
+        blank: Whether no head was found in the slice; what the model says of it then means nothing.
+    """
+
+    class_name: str
+    probability: float
+    probabilities: Mapping[str, float]
+    scores: tuple[float, ...]
+    heatmap: Float32
+    box: Box
+    features: Float32
+    blank: bool
+
+
+class Predictor:
+    """A model ready for use.
+
+    Build it in the process that uses it (neither threads nor engines survive a fork), use it from one thread at a
+    time, and close it, best by `with`.
+
+    Args:
+        artefact: A verified artefact.
+        engine: Of `inference.engines.choose`, for the same artefact.
+        threads: For decoding and preparing; 0: one a core.
+    """
+
+    def __init__(self, artefact: Artefact, engine: Engine, threads: int = 0) -> None:
+        self.manifest: Manifest = artefact.manifest
+        self.digest: str = artefact.digest
+        self.engine: Engine = engine
+        self._threads = threads or len(sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prepare")
+
+    def predict(self, frames: Sequence[Slice]) -> list[Prediction]:
+        """Classifies slices that are decoded already.
+
+        Args:
+            frames: Frames, or grey arrays (h, w).
+
+        Returns:
+            One prediction a slice, in order.
+
+        Raises:
+            PreprocessingError: If an array is no slice.
+        """
+        results = []
+        for _, result in self.predict_each(frames, lambda frame: frame):
+            if isinstance(result, Exception):
+                raise result
+            results.append(result)
+        return results
+
+    def predict_each(
+        self, sources: Iterable[Source], read: Callable[[Source], Slice]
+    ) -> Iterator[tuple[Source, Prediction | Exception]]:
+        """Reads and classifies slices one after another, in bounded memory.
+
+        Args:
+            sources: Whatever `read` understands, e.g. paths; consumed only a little ahead of the results.
+            read: Decodes one source; called in threads.
+
+        Yields:
+            Each source, in order, with its prediction, or with that one of `SLICE_ERRORS` which says why it has
+            none.
+
+        Raises:
+            Exception: Whatever else `read` raises, unchanged; results before it were yielded.
+        """
+        waiting: deque[tuple[Source, Future[Prepared | Exception]]] = deque()
+        upcoming = iter(sources)
+        ahead = 2 * self.engine.group
+        group: list[tuple[Source, Prepared | Exception]] = []
+
+        def fill() -> None:
+            while len(waiting) < ahead:
+                try:
+                    source = next(upcoming)
+                except StopIteration:
+                    return
+                waiting.append((source, self._pool.submit(self._prepare, source, read)))
+
+        try:
+            fill()
+            while waiting:
+                source, future = waiting.popleft()
+                group.append((source, future.result()))
+                fill()
+                if len(group) >= self.engine.group:
+                    ready, group = group, []
+                    yield from self._run(ready)
+            yield from self._run(group)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def warm_up(self) -> None:
+        """Runs one black slice, so that a model or engine that cannot run fails at start and not on a patient's slice.
+
+        Raises:
+            EngineError: If the engine fails.
+        """
+        size = self.manifest.network.input_size
+        self.engine.run(np.zeros((1, size, size, 1), np.float32))
+
+    def close(self) -> None:
+        """Ends the threads and the engine."""
+        self._pool.shutdown(cancel_futures=True)
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        """The predictor itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def _prepare(self, source: Source, read: Callable[[Source], Slice]) -> Prepared | Exception:
+        try:
+            frame = read(source)
+            pixels = frame.pixels if isinstance(frame, Frame) else frame
+            return prepare(pixels, self.manifest.preprocessing)
+        except SLICE_ERRORS as error:
+            return error
+
+    def _run(self, group: list[tuple[Source, Prepared | Exception]]) -> Iterator[tuple[Source, Prediction | Exception]]:
+        """Runs the engine on those of a group that could be prepared; yields all, in order."""
+        images = [prepared.image for _, prepared in group if isinstance(prepared, Prepared)]
+        if not images:
+            yield from ((source, error) for source, error in group if isinstance(error, Exception))
+            return
+        output = self.engine.run(np.stack(images)[..., np.newaxis])
+        row = 0
+        for source, prepared in group:
+            if isinstance(prepared, Exception):
+                yield source, prepared
+            else:
+                yield source, _prediction(self.manifest, output, row, prepared)
+                row += 1
+
+
+def open_predictor(path: Path, expected_digest: str | None = None, engine: str = "auto", threads: int = 0) -> Predictor:
+    """Loads a model and makes it ready, tried out with one black slice.
+
+    Args:
+        path: The artefact.
+        expected_digest: See `inference.artefact.load`.
+        engine: See `inference.engines.choose`.
+        threads: Cores to use; 0: all.
+
+    Raises:
+        ArtefactError: If the artefact is not usable.
+        EngineError: If the engine is not.
+    """
+    artefact = artefacts.load(path, expected_digest)
+    predictor = Predictor(artefact, choose(engine, artefact, threads), threads)
+    try:
+        predictor.warm_up()
+    except BaseException:
+        predictor.close()
+        raise
+    return predictor
+
+
+def _prediction(manifest: Manifest, output: EngineOutput, row: int, prepared: Prepared) -> Prediction:
+    scores = output.scores[row]
+    # By score, as the heatmap chooses its class: different scores can round to the same probability.
+    best = int(scores[0] > 0) if len(scores) == 1 else int(np.argmax(scores))
+    probabilities = dict(zip(manifest.class_names, map(float, output.probabilities[row]), strict=True))
+    class_name = manifest.class_names[best]
+    return Prediction(
+        class_name=class_name,
+        probability=probabilities[class_name],
+        probabilities=probabilities,
+        scores=tuple(map(float, scores)),
+        # Copies: a view would keep the whole group's arrays in memory.
+        heatmap=output.heatmaps[row].copy(),
+        box=prepared.box,
+        features=output.features[row].copy(),
+        blank=prepared.blank,
+    )

@@ -48,7 +48,7 @@ def default_model(models_dir: Path) -> ShippedModel:
     match = _LINE.fullmatch(line)
     if match is None or not match[2].endswith(SUFFIX):
         raise ArtefactError(
-            f"{pointer} holds {line[:120]!r}; expected one line of SHA-256, two spaces and the name of a {SUFFIX} file, "
+            f"{pointer} holds {line[:120]!r}; expected one line: SHA-256, two spaces, the name of a {SUFFIX} file, "
             "as sha256sum writes it."
         )
     path = models_dir / match[2]

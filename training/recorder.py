@@ -1,0 +1,64 @@
+"""How a run reports.
+
+Owns: the protocol that a run speaks and a recorder that writes lines of JSON. Refuses: databases: the worker
+implements the protocol onto its own tables.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """What a run tells while it goes on."""
+
+    def started(self, scenario: Mapping[str, Any], epochs: int, first_epoch: int) -> None:
+        """The run starts, or goes on from `first_epoch`, counted from 0."""
+
+    def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
+        """An epoch ended; `facts` are numbers such as loss and validation_loss."""
+
+    def finished(self, facts: Mapping[str, Any]) -> None:
+        """The run ended and its best checkpoint was chosen."""
+
+    def cancelled(self) -> bool:
+        """Whether the run shall stop after this step."""
+
+
+class JsonLinesRecorder:
+    """Appends one JSON object a line to a file and logs the same.
+
+    Args:
+        path: The file; its folder is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def started(self, scenario: Mapping[str, Any], epochs: int, first_epoch: int) -> None:
+        """See `Recorder`."""
+        self._write("started", {"scenario": dict(scenario), "epochs": epochs, "first_epoch": first_epoch})
+
+    def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
+        """See `Recorder`."""
+        self._write("epoch_finished", {"epoch": epoch, **facts})
+
+    def finished(self, facts: Mapping[str, Any]) -> None:
+        """See `Recorder`."""
+        self._write("finished", facts)
+
+    def cancelled(self) -> bool:
+        """A run from the command line is stopped with Ctrl-C and resumed by the same command."""
+        return False
+
+    def _write(self, event: str, facts: Mapping[str, Any]) -> None:
+        record = {"event": event, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        log.info("%s %s", event, json.dumps(dict(facts)))

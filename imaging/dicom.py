@@ -102,8 +102,7 @@ class Header:
         pixels_at: Position in `stream` of the pixel data element; the end of the stream when there is none.
         size_bytes: Size of the file as received.
         stream_bytes: Size of `stream`, which is larger for a deflated file.
-        implicit_vr: Whether the elements really carry no VR, whatever the transfer syntax says.
-        little_endian: Whether the elements really are little endian.
+        little_endian: Whether the elements are little endian.
     """
 
     dataset: FileDataset
@@ -113,7 +112,6 @@ class Header:
     pixels_at: int
     size_bytes: int
     stream_bytes: int
-    implicit_vr: bool
     little_endian: bool
 
     def close(self) -> None:
@@ -190,7 +188,6 @@ def open_header(source: Path | bytes, limits: Limits) -> Header:
         pixels_at=pixels_at,
         size_bytes=size_bytes,
         stream_bytes=stream_bytes,
-        implicit_vr=implicit_vr,
         little_endian=little_endian,
     )
 

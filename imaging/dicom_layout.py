@@ -185,16 +185,16 @@ def _pixel_element(header: Header) -> tuple[int, str, int]:
     """Give position of the value, VR and length of the pixel data element."""
     order = "<" if header.little_endian else ">"
     data = _read(header, header.pixels_at, 12)
-    try:
-        if header.implicit_vr:
-            return header.pixels_at + 8, "OW", int(struct.unpack_from(order + "I", data, 4)[0])
-        vr = data[4:6]
-        if vr not in _LONG_PIXEL_VRS:
-            raise RejectedFile(Reason.DICOM_MALFORMED)
+    if len(data) < 8:
+        raise RejectedFile(Reason.DICOM_MALFORMED)
+    # Ask the bytes, not the transfer syntax: some files carry no VR although theirs demands one. As a length, these
+    # letters would be an odd number of bytes, which pixel data never has.
+    vr = data[4:6]
+    if vr in _LONG_PIXEL_VRS and data[6:8] == b"\x00\x00" and len(data) == 12:
         length = int(struct.unpack_from(order + "I", data, 8)[0])
-    except struct.error:
-        raise RejectedFile(Reason.DICOM_MALFORMED) from None
-    return header.pixels_at + 12, "OW" if vr == b"UN" else vr.decode("ascii"), length
+        return header.pixels_at + 12, "OW" if vr == b"UN" else vr.decode("ascii"), length
+    encapsulated = header.transfer_syntax.is_encapsulated
+    return header.pixels_at + 8, "OB" if encapsulated else "OW", int(struct.unpack_from(order + "I", data, 4)[0])
 
 
 def _check_native(header: Header, layout: Layout, length: int) -> None:

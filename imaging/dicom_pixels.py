@@ -29,6 +29,7 @@ from imaging.intensity import WindowFunction
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
 
+_SMALLEST_SLOPE, _LARGEST = 1e-12, 1e12
 _FUNCTIONS: dict[str, WindowFunction] = {
     "LINEAR": "LINEAR",
     "LINEAR_EXACT": "LINEAR_EXACT",
@@ -149,7 +150,7 @@ def _modality(header: Header, stored: NDArray[Any], index: int) -> NDArray[Any]:
     """Apply the modality look-up table or rescale.
 
     Raises:
-        RejectedFile: Slope or intercept is zero or no number.
+        RejectedFile: Slope or intercept is no number, or absurd (a slope of zero would make every pixel alike).
     """
     dataset = header.dataset
     table = _table(header, item_of(dataset, "ModalityLUTSequence"))
@@ -160,12 +161,12 @@ def _modality(header: Header, stored: NDArray[Any], index: int) -> NDArray[Any]:
     slope, intercept = 1.0, 0.0
     if attribute(source, "RescaleSlope") is not None:
         found = number(source, "RescaleSlope")
-        if not found:
+        if found is None or not _SMALLEST_SLOPE <= abs(found) <= _LARGEST:
             raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleSlope")
         slope = found
     if attribute(source, "RescaleIntercept") is not None:
         offset = number(source, "RescaleIntercept")
-        if offset is None:
+        if offset is None or abs(offset) > _LARGEST:
             raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleIntercept")
         intercept = offset
     if slope == 1 and intercept == 0:

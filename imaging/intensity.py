@@ -16,6 +16,9 @@ from imaging.frames import Pixels
 
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
+# No scanner value lies beyond these; float32 keeps its feet within them.
+_NARROWEST, _FARTHEST = 1e-6, 1e9
+
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601), the ones that JPEG and DICOM's YBR use."""
 
@@ -91,8 +94,10 @@ def window(values: NDArray[Any], centre: float, width: float, function: WindowFu
         float32 of the same shape in [0, 1], or None when the window is not usable: not finite, too narrow for its
         function, or so placed that every pixel would come out alike although the values differ.
     """
-    narrowest = 1.0 if function == "LINEAR" else 0.0
-    if not (math.isfinite(centre) and math.isfinite(width)) or width < narrowest or width <= 0:
+    narrowest = 1.0 if function == "LINEAR" else _NARROWEST
+    if not (math.isfinite(centre) and math.isfinite(width) and narrowest <= width <= _FARTHEST):
+        return None
+    if abs(centre) > _FARTHEST:
         return None
     shown = values.astype(np.float32)
     if function == "SIGMOID":

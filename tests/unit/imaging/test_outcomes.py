@@ -1,0 +1,58 @@
+"""Every reason has an outcome and a sentence; a rejection carries facts and travels between processes."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from imaging.frames import Identity
+from imaging.limits import Limits
+from imaging.outcomes import OUTCOME_OF, SENTENCES, Outcome, Reason, RejectedFile
+
+PLACE = re.compile(r"%\((\w+)\)s")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_one_outcome_and_one_plain_sentence(reason: Reason) -> None:
+    words = SENTENCES[reason]
+    assert OUTCOME_OF[reason] in Outcome
+    assert words.endswith(".")
+    assert re.search(r"\w\. ", words) is None, "one sentence"
+    assert re.sub(PLACE, "", words).count("%") == 0, "only named places"
+
+
+def test_every_outcome_can_happen() -> None:
+    assert set(OUTCOME_OF.values()) == set(Outcome)
+
+
+def test_a_rejection_says_its_facts_and_travels_out_of_a_child_process() -> None:
+    rejection = RejectedFile(Reason.FILE_BYTES, found=10, limit=5)
+    # Only how exceptions of multiprocessing travel: nothing of ours is ever unpickled from a file.
+    copy = pickle.loads(pickle.dumps(rejection))  # noqa: S301
+    for one in (rejection, copy):
+        assert one.outcome is Outcome.OVER_LIMIT
+        assert one.detail == {"found": 10, "limit": 5}
+        assert "has 10 bytes, more than the 5 allowed" in str(one)
+
+
+def test_a_rejection_without_the_facts_of_its_sentence_is_our_mistake() -> None:
+    with pytest.raises(KeyError, match="limit"):
+        RejectedFile(Reason.FILE_BYTES, found=10)
+
+
+def test_identity_says_nothing_of_itself() -> None:
+    identity = Identity(patient_name="Secret^Name", patient_id="12345")
+    assert repr(identity) == "Identity(<2 fields withheld>)"
+    assert "Secret" not in f"{identity} {identity!r} {[identity]}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"max_pixels": 0}, "max_pixels is 0"), ({"modalities": frozenset()}, "modalities is empty")],
+)
+def test_limits_that_limit_nothing_are_refused(wrong: Mapping[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Limits(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""The command line of `python -m ops`: up, demo, doctor, settings, clean-state.
+
+Owns arguments and exit statuses. An expected failure is one sentence on standard error and status 1; a traceback means
+a fault of ours.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops import launcher
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    whole = argparse.ArgumentParser(prog="python -m ops", description="NeuroSight on one machine. Research use only.")
+    commands = whole.add_subparsers(dest="command", required=True)
+
+    up = commands.add_parser("up", help="start broker, workers and web; stop with Ctrl-C")
+    up.add_argument("--quiet", action="store_true", help="show only warnings and errors of the services")
+    up.add_argument("--procfile", type=Path, help="another list of services")
+
+    demo = commands.add_parser("demo", help="classify a real study and show the results")
+    demo.add_argument("--once", action="store_true", help="stop everything after the results and exit with status 0")
+    demo.add_argument("--study", type=Path, help="a folder or file to classify (default: one of examples/)")
+
+    doctor = commands.add_parser("doctor", help="push a synthetic study through the running system")
+    doctor.add_argument("--timeout", type=float, default=60.0, metavar="S", help="for the round trip, seconds")
+
+    settings = commands.add_parser("settings", help="list every setting")
+    settings.add_argument("--write", action="store_true", help="write docs/settings.md")
+
+    clean = commands.add_parser("clean-state", help="delete all local state under var/")
+    clean.add_argument("--yes", action="store_true", help="do not ask")
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit status."""
+    wanted = parser().parse_args(arguments)
+    try:
+        return _run(wanted)
+    except launcher.EXPECTED as error:
+        print(f"neurosight: {error}.", file=sys.stderr)
+        return 1
+
+
+def _run(wanted: argparse.Namespace) -> int:
+    # Imported where needed: the doctor of a half-broken system must not need what the launcher needs.
+    if wanted.command == "up":
+        from ops import daily
+
+        return daily.up(quiet=wanted.quiet, procfile=wanted.procfile)
+    if wanted.command == "demo":
+        from ops import demo
+
+        return demo.run(once=wanted.once, study=wanted.study)
+    if wanted.command == "doctor":
+        from ops import doctor
+
+        return doctor.run(timeout_s=wanted.timeout)
+    if wanted.command == "settings":
+        from ops import settings_page
+
+        return settings_page.run(write=wanted.write)
+    from ops import clean
+
+    return clean.run(ask=not wanted.yes)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,21 @@
+"""Daily use: `make up`.
+
+Owns what is said once the system is ready. Everything else is the launcher's.
+"""
+
+from pathlib import Path
+
+from ops import launcher
+from ops.console import Console
+from ops.local import Local
+from ops.supervisor import Supervisor
+
+
+def up(*, quiet: bool, procfile: Path | None = None) -> int:
+    """Starts everything and stays until told to stop; returns the exit status."""
+
+    def ready(state: Local, console: Console, _supervisor: Supervisor) -> None:
+        console.say(f"open {console.bold(state.web_url)} (research use only, not for diagnosis)")
+        console.say(f"logs: {state.settings.var_dir / 'log'}; stop with Ctrl-C; check with `make doctor`")
+
+    return launcher.launch(ready, quiet=quiet, procfile=procfile)

@@ -1,0 +1,137 @@
+"""Starts the whole system on one machine: `make up`, and the ground on which the demo stands.
+
+Owns the order of a start: lock, folders and secrets, ports, database, services, readiness. Each step either mends what
+an interrupted run left, or ends with one sentence that says what to do. Refuses to know what the demo does with it.
+"""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+
+from config.settings import ROOT, SettingsError
+from db.migrate import SchemaMismatch
+from ops import local, ports
+from ops.broker import BrokerUnavailable
+from ops.console import Console
+from ops.services import read_procfile
+from ops.supervisor import StartFailed, Supervisor
+
+READY_TIMEOUT_S = 120.0
+STILL_WAITING_S = 10.0
+PROBE_TIMEOUT_S = 5.0
+
+EXPECTED = (
+    local.AlreadyRunning,
+    ports.PortTaken,
+    BrokerUnavailable,
+    SchemaMismatch,
+    SettingsError,
+    StartFailed,
+)
+"""What can go wrong at a start and says by itself what to do."""
+
+WhenReady = Callable[[local.Local, Console, Supervisor], None]
+
+
+def launch(when_ready: WhenReady, *, quiet: bool, procfile: Path | None = None) -> int:
+    """Starts everything, calls `when_ready` in a thread once the system answers, and returns when all has ended.
+
+    Args:
+        when_ready: Gets the state, the console and the supervisor; it may ask the supervisor to stop.
+        quiet: Show only the services' warnings and errors.
+        procfile: Another list of services than the repository's.
+
+    Returns:
+        Exit status.
+    """
+    var_dir = local.var_folder()
+    with local.only_launcher(var_dir) as lock:
+        state = local.prepare(var_dir)
+        commands = read_procfile(
+            procfile or ROOT / "Procfile", without=frozenset() if state.embedded_broker else frozenset({"broker"})
+        )
+        console = Console(list(commands), quiet=quiet)
+        for note in state.notes:
+            console.say(note)
+        try:
+            if done := local.migrate_database(state.settings):
+                console.say(done)
+        except OperationalError as error:
+            raise StartFailed(
+                f"the database does not answer: {error.orig}; is NEUROSIGHT_DATABASE_URL right?"
+            ) from None
+        local.publish(var_dir, url=state.web_url)
+        supervisor = Supervisor(
+            commands,
+            var_dir=var_dir,
+            environment=state.environment,
+            console=console,
+            soft_shutdown_s=state.settings.soft_shutdown_s,
+            lock=lock,
+        )
+        watcher = threading.Thread(
+            target=_await_ready, args=(state, console, supervisor, when_ready), name="readiness", daemon=True
+        )
+        watcher.start()
+        return supervisor.run()
+
+
+def readiness(url: str) -> tuple[bool, str]:
+    """Asks the web whether the whole system is ready.
+
+    Returns:
+        (ready, what is missing in a few words).
+    """
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310 - our own http URL
+            answer.read()
+        return True, ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return False, _missing(error.read())
+    except (OSError, ValueError):
+        return False, "web does not answer yet"
+
+
+def _missing(body: bytes) -> str:
+    """The checks that failed, from the body of a 503 answer."""
+    try:
+        checks = json.loads(body)["checks"]
+        failed = [
+            f"{name}: {facts.get('detail') or 'not ready'}" if isinstance(facts, dict) else str(name)
+            for name, facts in checks.items()
+            if not (facts.get("ok") if isinstance(facts, dict) else facts in (True, "ok"))
+        ]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return "web answers, but says it is not ready"
+    return "; ".join(failed) or "web answers, but says it is not ready"
+
+
+def _await_ready(state: local.Local, console: Console, supervisor: Supervisor, when_ready: WhenReady) -> None:
+    started = time.monotonic()
+    next_word = started + STILL_WAITING_S
+    while not supervisor.stopping:
+        ready, missing = readiness(state.web_url)
+        if ready:
+            supervisor.was_ready = True
+            console.say(f"ready after {time.monotonic() - started:.1f} s")
+            try:
+                when_ready(state, console, supervisor)
+            except Exception as error:
+                supervisor.stop(f"{type(error).__name__}: {error}", exit_status=1)
+            return
+        if time.monotonic() > next_word:
+            next_word += STILL_WAITING_S
+            console.say(f"waiting since {time.monotonic() - started:.0f} s for: {missing}")
+        if time.monotonic() - started > READY_TIMEOUT_S and not supervisor.was_ready:
+            supervisor.stop(
+                f"not ready after {READY_TIMEOUT_S:.0f} s ({missing}); see {state.settings.var_dir / 'log'}",
+                exit_status=1,
+            )
+        time.sleep(0.3)

@@ -94,6 +94,13 @@ class BlobStore:
         finally:
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A temporary folder on the store's own disk, from which files can be adopted; removed at the end."""
+        folder = self._local / "incoming" if self._local else None
+        with tempfile.TemporaryDirectory(prefix="spool-", dir=folder) as name:
+            yield Path(name)
+
     def adopt(self, path: Path, digest: str) -> None:
         """Moves a spooled file into place under its digest; durable when this returns.
 
@@ -156,14 +163,17 @@ class BlobStore:
             return
 
     def sweep_spool(self, older_than_s: float, now: float) -> int:
-        """Removes spooled files that a killed process left behind; returns how many."""
+        """Removes spooled files and workspaces that a killed process left behind; returns how many."""
         if not self._local:
             return 0
         removed = 0
         for path in (self._local / "incoming").glob("spool-*"):
             try:
                 if now - path.stat().st_mtime > older_than_s:
-                    path.unlink()
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink()
                     removed += 1
             except FileNotFoundError:
                 continue

@@ -103,6 +103,10 @@ class WorkItem(WithId, Base):
     attempts: Mapped[int] = mapped_column(default=0)
     """Counted when claimed, before any work, so that a killed worker counts."""
     max_attempts: Mapped[int]
+    deferrals: Mapped[int] = mapped_column(default=0)
+    """How often it was put off for a fault of the surroundings (database, blob store, no model yet)."""
+    progress: Mapped[int] = mapped_column(default=0)
+    """Files (intake) or slices (classify) finished in the running attempt, as last reported; for people to watch."""
     lease_token: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
     worker_name: Mapped[str] = mapped_column(String(128), default="")

@@ -1,0 +1,165 @@
+"""What is put right behind everybody's back: lost work, expired uploads, old traces.
+
+Owns the settlement of items that ended without a result, so that a job never waits for what nobody will do. Refuses
+to speak to the broker: the dispatcher does, with what these queries return.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_REPRODUCE
+from config.settings import Settings
+from db.clock import database_now
+from db.jobs import Job, JobSlice, WorkItem
+from db.queries import claims, classify, settle
+from db.queries.claims import Claim
+from db.states import ItemState, JobState, SliceState, UploadState, check
+from db.uploads import Upload, UploadFile
+from db.users import AuditEvent, LoginFailure
+
+DIVIDE_AFTER = 2
+"""A chunk that was lost so often is divided into single slices."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What one pass over lost work did, for the log."""
+
+    returned: int
+    divided: int
+    dead: int
+
+
+def settle_lost(session: Session, settings: Settings) -> Settled:
+    """Takes back items whose worker is gone, and settles what dead ones covered; one transaction."""
+    reaped = claims.reap(session, divide_after=DIVIDE_AFTER)
+    for item in reaped.divided:
+        settle.divide(session, item, attempts_each=attempts_each(settings))
+    for item in reaped.dead:
+        settle_dead(session, item, "worker_lost", {"attempts": item.attempts})
+    for item in reaped.divided:  # its slices may all have had their result already
+        settle.settle(session, item.job_id)
+    return Settled(len(reaped.returned), len(reaped.divided), len(reaped.dead))
+
+
+def attempts_each(settings: Settings) -> int:
+    """Attempts of a slice on its own, after its chunk was lost twice: together not more than `max_attempts`."""
+    return max(1, settings.max_attempts - DIVIDE_AFTER)
+
+
+def divide_claimed(session: Session, claim: Claim, settings: Settings) -> None:
+    """Ends a claimed chunk that failed repeatedly and makes an item of each slice. Raises LeaseLost."""
+    claims.finish(session, claim, note="divided")
+    item = session.get_one(WorkItem, claim.item_id, populate_existing=True)
+    settle.divide(session, item, attempts_each=attempts_each(settings))
+    settle.settle(session, item.job_id)
+
+
+def give_up(session: Session, claim: Claim, code: str, detail: dict[str, Any]) -> None:
+    """Buries a claimed item and settles what it covered. Raises LeaseLost when the fence is gone."""
+    claims.bury(session, claim, error_code=code, error_detail=detail)
+    item = session.get_one(WorkItem, claim.item_id, populate_existing=True)
+    settle_dead(session, item, code, detail)
+
+
+def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, Any]) -> None:
+    """What a dead item covered ends as failed, with the reason; the job ends when nothing else is pending."""
+    if item.task == TASK_CLASSIFY:
+        settle.fail_slices(session, item.id, code, detail)
+        settle.settle(session, item.job_id)
+    elif item.task == TASK_INTAKE:
+        settle.fail_job(session, item.job_id, code, detail)
+    elif item.task == TASK_REPRODUCE:
+        reproduction_id = item.arguments.get("reproduction_id")
+        if reproduction_id:
+            classify.set_reproduction(
+                session,
+                uuid.UUID(str(reproduction_id)),
+                state="failed",
+                largest_difference=None,
+                detail={"code": code},
+            )
+
+
+def settle_stragglers(session: Session, limit: int = 50) -> int:
+    """Ends jobs that are being classified although nothing of them is pending; returns how many.
+
+    No ordinary way leads there; an operator's hand in the database, or a restored backup, may.
+    """
+    pending = select(JobSlice.id).where(JobSlice.job_id == Job.id, JobSlice.state == SliceState.PENDING)
+    job_ids = session.scalars(
+        select(Job.id).where(Job.state == JobState.CLASSIFYING, ~pending.exists()).limit(limit)
+    ).all()
+    return sum(settle.settle(session, job_id) is not None for job_id in job_ids)
+
+
+def expire_uploads(session: Session, limit: int = 100) -> list[str]:
+    """Abandons uploads that were never completed and forgets their files.
+
+    Returns:
+        Digests that these files had, for the caller to see which blobs nobody names any more.
+    """
+    upload_ids = session.scalars(
+        select(Upload.id)
+        .where(Upload.state == UploadState.RECEIVING, Upload.expires_at < database_now(session))
+        .order_by(Upload.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if not upload_ids:
+        return []
+    digests = session.scalars(select(UploadFile.sha256).where(UploadFile.upload_id.in_(upload_ids)).distinct()).all()
+    session.execute(delete(UploadFile).where(UploadFile.upload_id.in_(upload_ids)))
+    session.execute(
+        update(Upload)
+        .where(Upload.id.in_(upload_ids))
+        .values(state=check(UploadState.RECEIVING, UploadState.ABANDONED))
+        .execution_options(synchronize_session=False)
+    )
+    return list(digests)
+
+
+def forget_login_failures(session: Session, older_than_s: float) -> int:
+    """Removes failed logins too old to matter for throttling; returns how many."""
+    old = session.scalars(
+        select(LoginFailure.id)
+        .where(LoginFailure.failed_at < database_now(session) - timedelta(seconds=older_than_s))
+        .limit(5000)
+    ).all()
+    if old:
+        session.execute(delete(LoginFailure).where(LoginFailure.id.in_(old)))
+    return len(old)
+
+
+def forget_finished_items(session: Session, older_than_s: float, limit: int = 2000) -> int:
+    """Removes rows of work long done; failed ones stay to be looked at. Returns how many."""
+    old = session.scalars(
+        select(WorkItem.id)
+        .where(
+            WorkItem.state.in_((ItemState.DONE, ItemState.CANCELLED)),
+            WorkItem.finished_at < database_now(session) - timedelta(seconds=older_than_s),
+        )
+        .limit(limit)
+    ).all()
+    for start in range(0, len(old), 500):
+        session.execute(delete(WorkItem).where(WorkItem.id.in_(old[start : start + 500])))
+    return len(old)
+
+
+def note_fenced(session: Session, claim: Claim, why: str) -> None:
+    """An audit line: a worker came too late and was kept from writing."""
+    session.add(
+        AuditEvent(
+            actor_name=claim.worker_name[:64],
+            action="fenced",
+            object_kind="work_item",
+            object_id=str(claim.item_id),
+            outcome="denied",
+            detail={"job_id": str(claim.job_id), "attempt": claim.attempt, "why": why},
+        )
+    )

@@ -1,0 +1,77 @@
+"""Starts a worker: `python -m worker classify` or `python -m worker intake`.
+
+Owns which queues each kind of worker serves and how its Celery process is started, so that a Procfile and a compose
+file say one word. Refuses options: everything that may be set is a setting.
+
+SIGTERM means a soft shutdown here: the running chunk gets `soft_shutdown_s` seconds to finish.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from config.queues import QUEUE_BATCH, QUEUE_HOUSEKEEPING, QUEUE_INTAKE, QUEUE_INTERACTIVE
+
+
+class Role(NamedTuple):
+    """One kind of worker."""
+
+    queues: tuple[str, ...]
+    processes: int
+
+
+ROLES: Final = {
+    # One process: it fills all cores by itself, and the order of work is decided at each claim.
+    "classify": Role((QUEUE_INTERACTIVE, QUEUE_BATCH), 1),
+    # Two: a single image is opened while a folder of ten thousand is.
+    "intake": Role((QUEUE_INTAKE, QUEUE_HOUSEKEEPING), 2),
+}
+
+
+def arguments(role: str, log_level: str = "INFO") -> list[str]:
+    """Celery's command line for a kind of worker."""
+    kind = ROLES[role]
+    return [
+        "worker",
+        "--pool=prefork",
+        f"--concurrency={kind.processes}",
+        f"--queues={','.join(kind.queues)}",
+        f"--hostname={role}-{os.getpid()}@%h",
+        f"--loglevel={log_level}",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs until stopped; the exit status is Celery's, or 2 when the settings are not usable."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description="A NeuroSight worker.")
+    parser.add_argument("role", choices=sorted(ROLES))
+    role = parser.parse_args(argv).role
+    # Read by billiard when it is imported, so before Celery is.
+    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+
+    from config.settings import SettingsError, load_settings
+    from worker import logs
+    from worker.celery_app import create_app
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not settings.broker_url:
+        print("NEUROSIGHT_BROKER_URL is empty; expected redis://:PASSWORD@HOST:PORT/0", file=sys.stderr)
+        return 2
+    logs.configure(settings)
+    app = create_app(settings)
+    # A pool of processes that writes a banner to stdout would mix it into the logs.
+    app.worker_main([*arguments(role, settings.log_level), "--quiet"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

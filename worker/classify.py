@@ -1,0 +1,135 @@
+"""Classifies one chunk: blobs in, predictions and heatmaps out.
+
+Owns the way of a chunk: read what it covers (and close the session), decode and prepare in threads while the engine
+runs, then write everything in one fenced transaction. A slice that cannot be decoded fails alone, with its reason.
+
+Refuses to hold a database session while the engine runs, and to write part of a chunk.
+"""
+
+import time
+from collections.abc import Iterator
+
+import structlog
+from sqlalchemy.orm import Session
+
+from config.version import code_version
+from db.blobs import BlobMissing
+from db.queries import classify as rows
+from db.queries.claims import Claim
+from db.queries.classify import Chunk, SliceFailure, SliceResult, SliceToDo
+from db.states import JobState
+from imaging import heatmaps
+from imaging.frames import Frame
+from imaging.outcomes import Reason, RejectedFile
+from imaging.reading import read_frame
+from worker.context import Context
+from worker.lease import Lease
+from worker.predictors import describe
+
+BLOB_MISSING = "blob_missing"
+PIXELS_UNUSABLE = "pixels_unusable"
+
+log = structlog.get_logger(__name__)
+
+
+def run(context: Context, claim: Claim, lease: Lease) -> None:
+    """Does a claimed classify item from beginning to end.
+
+    Raises:
+        LeaseLost: Somebody else has it, or the job was cancelled; nothing was written.
+        Exception: Whatever `worker.work` is to judge; nothing was written.
+    """
+    started = time.monotonic()
+    with context.database.read() as session:
+        chunk = rows.load_chunk(session, claim)
+    with context.predictors.use(chunk.checkpoint_id) as predictor:
+        missing: set[str] = set()
+        results, failures = [], []
+        for todo, outcome in predictor.predict_each(
+            _while_held(chunk, lease), lambda todo: read_slice(context, todo, missing)
+        ):
+            lease.check()
+            if isinstance(outcome, Exception):
+                failures.append(_failure(todo, outcome, missing))
+            else:
+                results.append(
+                    SliceResult(
+                        slice_id=todo.slice_id,
+                        instance_id=todo.instance_id,
+                        class_name=outcome.class_name,
+                        probability=outcome.probability,
+                        probabilities=dict(outcome.probabilities),
+                        scores=list(outcome.scores),
+                        input_sha256=todo.content_sha256,
+                        heatmap_png=heatmaps.encode(outcome.heatmap),
+                        box=(
+                            float(outcome.box.x0),
+                            float(outcome.box.y0),
+                            float(outcome.box.x1),
+                            float(outcome.box.y1),
+                        ),
+                    )
+                )
+            lease.progress = len(results) + len(failures)
+        engine = describe(predictor)
+
+    def record(session: Session) -> JobState | None:
+        return rows.record(session, claim, chunk, results, failures, engine=engine, code_version=code_version())
+
+    ended = context.write(lease, record)
+    seconds = time.monotonic() - started
+    if chunk.to_do:
+        context.pace.add(len(chunk.to_do), seconds)
+    log.info(
+        "chunk_done",
+        results=len(results),
+        failures=len(failures),
+        known_before=len(chunk.done),
+        seconds=round(seconds, 3),
+        job_ended=ended.value if ended else None,
+    )
+
+
+def read_slice(context: Context, todo: SliceToDo, missing: set[str]) -> Frame:
+    """Decodes one slice from its blob; called in threads.
+
+    Args:
+        context: Blobs and limits.
+        todo: Which frame of which blob.
+        missing: Digests of blobs that were not there are added here.
+
+    Raises:
+        RejectedFile: The file cannot be decoded (or is gone, see `missing`).
+        OSError: The store, not the file, is at fault.
+        MemoryError: There is not enough memory at this moment.
+    """
+    try:
+        with context.blobs.local_path(todo.content_sha256) as path:
+            return read_frame(path, todo.frame_index, context.limits)
+    except BlobMissing:
+        missing.add(todo.content_sha256)
+        raise RejectedFile(Reason.FILE_MISSING) from None
+    except RejectedFile as rejection:
+        if rejection.reason is Reason.FILE_ACCESS:
+            raise OSError("the blob store could not be read") from rejection
+        if rejection.reason is Reason.MEMORY:
+            raise MemoryError from rejection
+        raise
+
+
+def _while_held(chunk: Chunk, lease: Lease) -> Iterator[SliceToDo]:
+    """The slices, one after another, for as long as the claim holds."""
+    for todo in chunk.to_do:
+        lease.check()
+        yield todo
+
+
+def _failure(todo: SliceToDo, error: Exception, missing: set[str]) -> SliceFailure:
+    if todo.content_sha256 in missing:
+        log.error("blob_missing", sha256=todo.content_sha256)
+        return SliceFailure(todo.slice_id, todo.instance_id, BLOB_MISSING, {})
+    if isinstance(error, RejectedFile):
+        return SliceFailure(
+            todo.slice_id, todo.instance_id, error.reason.value, dict(error.detail), error.outcome.value
+        )
+    return SliceFailure(todo.slice_id, todo.instance_id, PIXELS_UNUSABLE, {"error": type(error).__name__})

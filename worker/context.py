@@ -1,0 +1,109 @@
+"""What one worker process holds: settings, store, blobs, models.
+
+Owns building it (after the fork, never before) and turning settings into imaging's limits. Refuses to be a global of
+its own: `worker.lifecycle` keeps the one of this process.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from config.settings import Settings
+from db.blobs import BlobStore
+from db.session import Database
+from imaging.limits import Limits
+from worker.faults import delay_s, transient_code
+from worker.lease import Lease
+from worker.predictors import Predictors
+from worker.stopwatch import Stopwatch
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Context:
+    """One worker process.
+
+    Attributes:
+        queues: The queues it serves, the most urgent first.
+        predictors: Its models.
+        pace: What it did lately, for the heartbeat.
+    """
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    limits: Limits
+    name: str
+    queues: tuple[str, ...]
+    predictors: Predictors
+    pace: Stopwatch
+
+    def write(self, lease: Lease, change: Callable[[Session], T]) -> T:
+        """Runs `change` in a write transaction, again when the database fails, for as long as the lease holds.
+
+        Work that is done is not thrown away because the database restarts at this moment. `change` must be safe to
+        run again: it is fenced, and a transaction that failed left nothing behind.
+
+        Raises:
+            LeaseLost: When the lease ran out meanwhile, or `change` found it gone.
+        """
+        times = 0
+        while True:
+            lease.check()
+            try:
+                with self.database.write() as session:
+                    return change(session)
+            except DBAPIError as error:
+                if transient_code(error) is None:
+                    raise
+                log.warning("write_repeated", error=type(error).__name__, times=times)
+                pause_s = min(delay_s(times, 0.1), 2.0)
+                if lease.seconds_left <= pause_s:
+                    raise
+                lease.wait(pause_s)
+                times += 1
+
+    def close(self) -> None:
+        """Ends models and connections."""
+        self.predictors.close()
+        self.database.close()
+
+
+def build_context(settings: Settings, name: str, queues: tuple[str, ...]) -> Context:
+    """Opens everything; to be called in the process that uses it."""
+    database = Database(settings.resolved_database_url)
+    blobs = BlobStore(settings.resolved_blob_url, min_free_bytes=settings.min_free_disk_bytes)
+    return Context(
+        settings=settings,
+        database=database,
+        blobs=blobs,
+        limits=limits_of(settings),
+        name=name,
+        queues=queues,
+        predictors=Predictors(settings, database, blobs),
+        pace=Stopwatch(),
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Imaging's limits, from the settings."""
+    return Limits(
+        max_file_bytes=settings.max_file_bytes,
+        max_pixels=settings.max_pixels,
+        max_side=settings.max_side,
+        max_frames=settings.max_frames,
+        max_decoded_bytes=settings.max_decoded_bytes,
+        zip_max_entries=settings.zip_max_entries,
+        zip_max_member_bytes=settings.zip_max_member_bytes,
+        zip_max_total_bytes=settings.zip_max_total_bytes,
+        zip_max_ratio=settings.zip_max_ratio,
+        # The setting counts archives inside an archive, the limit counts archives.
+        zip_max_depth=settings.zip_max_depth + 1,
+    )

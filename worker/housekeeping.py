@@ -1,0 +1,210 @@
+"""Housekeeping: what makes the promises hold when a message, a worker or a browser is lost.
+
+Owns one round of it, in steps that fail one by one: the others are still done when the broker or a file is away. Each
+step is idempotent and may run in several processes at once.
+
+Refuses to work on studies itself: it only makes sure that somebody does.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from config.queues import QUEUES
+from config.settings import Settings
+from db.blobs import BlobStore
+from db.doorbell import Doorbell
+from db.queries import checkpoints, claims, heartbeats, housekeeping
+from db.queries.checkpoints import CheckpointFacts
+from db.session import Database
+from worker.faults import place_of
+from worker.processes import is_known_dead
+
+SLOW_ROUND_S = 60.0
+"""How often expired and old things are looked for."""
+MODELS_ROUND_S = 5.0
+FORGET_WORKERS_S = 600.0
+FORGET_ITEMS_S = 30 * 24 * 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Due:
+    """When a step that is not done in every round is due again."""
+
+    period_s: float
+    at: float = field(default=0.0)
+
+    def now(self) -> bool:
+        if time.monotonic() < self.at:
+            return False
+        self.at = time.monotonic() + self.period_s
+        return True
+
+
+class Housekeeper:
+    """Does rounds; use as a context manager.
+
+    Args:
+        settings: Periods, ages, folders.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(settings.resolved_database_url)
+        self._blobs = BlobStore(settings.resolved_blob_url)
+        self._doorbell = Doorbell(settings)
+        self._slow = _Due(SLOW_ROUND_S)
+        self._models = _Due(MODELS_ROUND_S)
+        self._seen: dict[Path, tuple[int, int]] = {}
+
+    def __enter__(self) -> Self:
+        """The housekeeper itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes its connections."""
+        self._doorbell.close()
+        self._database.close()
+
+    def round(self) -> bool:
+        """Does every step that is due; returns whether all of them worked."""
+        steps: list[Callable[[], None]] = []
+        if self._models.now():
+            steps.append(self.register_models)
+        steps += [self.take_back, self.ring]
+        if self._slow.now():
+            steps.append(self.sweep)
+        # All are tried, also after one has failed.
+        results = [self._try(step) for step in steps]
+        return all(results)
+
+    def take_back(self) -> None:
+        """Ends the leases of dead processes of this machine, and settles every item whose lease ran out."""
+        with self._database.read() as session:
+            dead = [name for name in claims.running_workers(session) if is_known_dead(name)]
+        with self._database.write() as session:
+            if dead:
+                claims.expire_leases_of(session, dead)
+            settled = housekeeping.settle_lost(session, self._settings)
+        if settled.returned or settled.divided or settled.dead:
+            log.warning("lost_work_settled", returned=settled.returned, divided=settled.divided, given_up=settled.dead)
+
+    def ring(self) -> None:
+        """Sends the messages of committed items that were never sent, or whose message must be lost."""
+        lengths = self._doorbell.waiting()
+        if lengths is None:
+            return  # without a broker nothing can be sent; the items keep their mark "not sent"
+        quiet = [queue for queue in QUEUES if lengths.get(queue, 0) == 0]
+        with self._database.read() as session:
+            if not claims.anything_waits(session, QUEUES):
+                return
+        with self._database.write() as session:
+            items = claims.unsent(session, resend_after_s=self._settings.resend_after_s, quiet_queues=quiet)
+        for place, (item_id, task, queue) in enumerate(items):
+            if not self._doorbell.ring(task, queue, item_id):
+                with self._database.write() as session:
+                    claims.mark_sent(session, [item[0] for item in items[place:]], None)
+                return
+        if items:
+            log.info("rung", messages=len(items))
+
+    def register_models(self) -> None:
+        """Registers the artefacts of the models folder; promotes the default one if nothing was ever promoted.
+
+        A file is read again only when its size or time changed. One that is no artefact is reported once.
+        """
+        folder = self._settings.models_dir
+        paths = sorted(folder.glob("*.neurosight")) if folder.is_dir() else []
+        for path in paths:
+            status = path.stat()
+            mark = (status.st_size, status.st_mtime_ns)
+            if self._seen.get(path) == mark:
+                continue
+            self._register(path)
+            self._seen[path] = mark
+        self._promote_default()
+
+    def sweep(self) -> None:
+        """Removes expired uploads, spool files left behind, old traces; ends jobs that nothing would end."""
+        settings = self._settings
+        with self._database.write() as session:
+            digests = housekeeping.expire_uploads(session)
+        with self._database.write() as session:
+            workers = heartbeats.forget_older_than(session, FORGET_WORKERS_S)
+            failures = housekeeping.forget_login_failures(session, max(86_400.0, 2.0 * settings.login_pause_s))
+            stragglers = housekeeping.settle_stragglers(session)
+            items = housekeeping.forget_finished_items(session, FORGET_ITEMS_S)
+        spooled = self._blobs.sweep_spool(settings.upload_expiry_s, time.time())
+        if digests or workers or stragglers or spooled or items:
+            log.info(
+                "swept",
+                upload_files=len(digests),
+                workers=workers,
+                login_failures=failures,
+                jobs_ended=stragglers,
+                spooled=spooled,
+                items=items,
+            )
+
+    def _register(self, path: Path) -> None:
+        from inference import artefact
+        from inference.errors import ArtefactError
+        from inference.manifest import to_bytes
+
+        try:
+            loaded = artefact.load(path)
+        except ArtefactError as error:
+            log.error("artefact_refused", artefact=path.name, error=type(error).__name__)
+            return
+        facts = CheckpointFacts(
+            name=path.stem,
+            digest=loaded.digest,
+            location=f"models:{path.name}",
+            network=loaded.manifest.network.name,
+            class_names=tuple(loaded.manifest.class_names),
+            manifest=json.loads(to_bytes(loaded.manifest)),
+        )
+        with self._database.write() as session:
+            new = loaded.digest not in checkpoints.known_digests(session)
+            checkpoints.register(session, facts)
+        if new:
+            log.info("checkpoint_registered", digest=loaded.digest, artefact=path.name)
+
+    def _promote_default(self) -> None:
+        with self._database.read() as session:
+            if checkpoints.serving(session) is not None:
+                return
+        from inference.errors import ArtefactError
+        from inference.shipped import default_model
+
+        try:
+            digest = default_model(self._settings.models_dir).digest
+        except ArtefactError as error:
+            log.error("no_default_model", error=type(error).__name__)
+            return
+        try:
+            with self._database.write() as session:
+                if checkpoints.serving(session) is None:
+                    checkpoints.promote(session, digest, by=None, reason="default model of this installation")
+        except checkpoints.UnknownCheckpoint:
+            log.error("default_model_not_promoted", digest=digest)
+            return
+        log.info("checkpoint_promoted", digest=digest)
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except Exception as error:  # one step must not keep the others from being done
+            log.error("step_failed", step=step.__name__, error=type(error).__name__, place=place_of(error))
+            return False
+        return True

@@ -1,0 +1,164 @@
+"""Takes in what was sent: every file accounted for, every usable slice a row, the job cut into work items.
+
+Owns the order of things: read everything once (archives are unpacked member by member into the blob store), group it
+into studies, write it in batches, and conclude in one last transaction that makes the job ready for classification.
+Each of these is fenced, and the whole can be done again from the start after a kill.
+
+Refuses to decode pixels: headers decide here, the classify worker meets the pixels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.orm import Session
+
+from db.blobs import BlobMissing
+from db.jobs import Job
+from db.queries import claims
+from db.queries import intake as rows
+from db.queries.claims import Claim
+from db.queries.intake import FileLine, NoServingCheckpoint, SentFile
+from db.states import JobState
+from imaging.collect import Collected, collect
+from imaging.geometry import natural_key
+from imaging.outcomes import Outcome, Reason, RejectedFile
+from imaging.reading import inspect
+from worker.context import Context
+from worker.faults import Fatal, Transient
+from worker.grouping import FoundImage, plan
+from worker.lease import Lease
+
+FILES_A_TRANSACTION = 200
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+def run(context: Context, claim: Claim, lease: Lease) -> None:
+    """Does a claimed intake item from beginning to end.
+
+    Raises:
+        LeaseLost: Somebody else has it, or the job was cancelled.
+        Transient: No model is promoted yet.
+        Exception: Whatever else `worker.work` is to judge.
+    """
+    try:
+        _fenced(context, claim, lease, partial(rows.begin, job_id=claim.job_id))
+        with context.database.read() as session:
+            sent = sorted(rows.sent_files(session, claim.job_id), key=lambda file: natural_key(file.path))
+            title = session.get_one(Job, claim.job_id).title
+        images, refused = _read_all(context, sent, lease)
+        _write_all(context, claim, lease, images, refused, title)
+        digests = [image.sha256 for image in images]
+
+        def conclude(session: Session) -> JobState:
+            claims.finish(session, claim)
+            return rows.conclude(session, claim.job_id, context.settings, content_digests=digests)
+
+        state = context.write(lease, conclude)
+    except NoServingCheckpoint as error:
+        raise Transient("no_model", str(error)) from None
+    log.info("opened", files=len(images) + len(refused), usable=len(images), job_state=state.value)
+
+
+def _read_all(context: Context, sent: list[SentFile], lease: Lease) -> tuple[list[FoundImage], list[FileLine]]:
+    """Collects and inspects every file once; usable members of archives go into the blob store."""
+    images: list[FoundImage] = []
+    refused: list[FileLine] = []
+    with context.blobs.workspace() as workdir:
+        for collected in _collected(context, sent, workdir):
+            lease.check()
+            lease.progress += 1
+            sequence = lease.progress
+            found = _inspect(context, collected, sequence)
+            if isinstance(found, FoundImage):
+                images.append(found)
+            else:
+                refused.append(found)
+            local = collected.local_path
+            if local is not None and workdir in local.parents:
+                if isinstance(found, FoundImage):
+                    context.blobs.require_room(0)
+                    context.blobs.adopt(local, collected.sha256)
+                local.unlink(missing_ok=True)
+    return images, refused
+
+
+def _collected(context: Context, sent: list[SentFile], workdir: Path) -> Iterator[Collected]:
+    for file in sent:
+        try:
+            with context.blobs.local_path(file.sha256) as path:
+                yield from collect([(file.path, path)], context.limits, workdir)
+        except BlobMissing:
+            # Rows are written after blobs: this is damage to the store, and no repetition brings the bytes back.
+            log.error("blob_missing", sha256=file.sha256)
+            raise Fatal("blob_missing", f"blob {file.sha256} of the upload is missing") from None
+
+
+def _inspect(context: Context, collected: Collected, sequence: int) -> FoundImage | FileLine:
+    rejection = collected.rejection
+    if rejection is None and collected.local_path is not None:
+        try:
+            info = inspect(collected.local_path, context.limits)
+        except RejectedFile as error:
+            rejection = error
+        else:
+            line = _line(collected, sequence, Outcome.ACCEPTED.value, Reason.ACCEPTED.value, {})
+            return FoundImage(line, collected.sha256, info)
+    if rejection is None:
+        raise ValueError("a collected file has neither a path nor a rejection; expected one of them")
+    if rejection.reason is Reason.FILE_ACCESS:
+        raise OSError("a file in the blob store could not be read") from rejection
+    return _line(collected, sequence, rejection.outcome.value, rejection.reason.value, dict(rejection.detail))
+
+
+def _line(collected: Collected, sequence: int, outcome: str, reason: str, detail: dict[str, object]) -> FileLine:
+    return FileLine(
+        sequence=sequence,
+        path=_clean(collected.display_path),
+        size_bytes=collected.size_bytes,
+        sha256=collected.sha256 or None,
+        outcome=outcome,
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _write_all(
+    context: Context, claim: Claim, lease: Lease, images: list[FoundImage], refused: list[FileLine], title: str
+) -> None:
+    """Writes the receipt, studies, series, instances and the job's slices in fenced batches."""
+    job_id = claim.job_id
+    for lines in _batches(refused):
+        _fenced(context, claim, lease, partial(rows.add_lines, job_id=job_id, lines=lines))
+    for study in plan(images, title):
+        study_id = _fenced(context, claim, lease, partial(rows.add_study, job_id=job_id, study=study))
+        for series in study.series:
+            series_id = _fenced(context, claim, lease, partial(rows.add_series, study_id=study_id, series=series))
+            for files in _batches(series.files):
+                add = partial(rows.add_files, job_id=job_id, study_id=study_id, series_id=series_id, files=files)
+                _fenced(context, claim, lease, add)
+
+
+def _fenced(context: Context, claim: Claim, lease: Lease, change: Callable[[Session], T]) -> T:
+    """One write transaction of this claim."""
+
+    def fenced(session: Session) -> T:
+        claims.hold(session, claim, lease_s=context.settings.lease_s, progress=lease.progress)
+        return change(session)
+
+    return context.write(lease, fenced)
+
+
+def _batches(sequence: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(sequence), FILES_A_TRANSACTION):
+        yield sequence[start : start + FILES_A_TRANSACTION]
+
+
+def _clean(path: str) -> str:
+    """A display path that both databases can keep: no NUL, no lone surrogate."""
+    return path.encode("utf-8", "replace").decode("utf-8").replace("\0", "")

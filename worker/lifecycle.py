@@ -1,0 +1,164 @@
+"""The life of a worker process: what is built after the fork, what runs beside the work, what is tidied at the end.
+
+Owns the one context of this process, and its heartbeat thread. Everything is built in `worker_process_init`: sockets,
+engines and threads do not survive a fork, so the parent process holds none (and never imports OpenVINO or TensorFlow).
+
+A new process first ends the leases of processes that are known to be dead on this machine (its killed predecessor,
+for one), so that their work is taken up within seconds instead of a lease's time.
+"""
+
+import threading
+import time
+
+import structlog
+from celery import Celery
+from celery.signals import worker_process_init, worker_process_shutdown
+from sqlalchemy.exc import SQLAlchemyError
+
+from config.queues import QUEUE_INTERACTIVE, QUEUES
+from config.settings import Settings
+from config.version import code_version
+from db.queries import claims, heartbeats
+from worker import logs
+from worker.context import Context, build_context
+from worker.processes import is_known_dead, resident_bytes, worker_name
+
+log = structlog.get_logger(__name__)
+
+_context: Context | None = None
+_heart: "Heart | None" = None
+
+
+def context() -> Context:
+    """The context of this process.
+
+    Raises:
+        RuntimeError: Outside a worker process.
+    """
+    if _context is None:
+        raise RuntimeError("there is no worker context in this process; expected a worker child started by Celery")
+    return _context
+
+
+def install(app: Celery, settings: Settings) -> None:
+    """Connects the life of this application's worker processes to Celery's signals."""
+
+    def start(**_: object) -> None:
+        begin(settings, _queues_of(app))
+
+    worker_process_init.connect(start, weak=False, dispatch_uid="neurosight-start")
+    worker_process_shutdown.connect(_stop, weak=False, dispatch_uid="neurosight-stop")
+
+
+def begin(settings: Settings, queues: tuple[str, ...]) -> Context:
+    """Builds the context of this process, loads the serving model if it classifies, and starts the heartbeat."""
+    global _context, _heart
+    logs.configure(settings)
+    role = "classify" if QUEUE_INTERACTIVE in queues else "worker"
+    _context = build_context(settings, worker_name(role), queues)
+    started = time.monotonic()
+    expire_dead(_context)
+    if role == "classify":
+        follow(_context)
+    _heart = Heart(_context, period_s=min(5.0, settings.worker_ready_age_s / 4))
+    _heart.start()
+    log.info("worker_started", worker=_context.name, queues=list(queues), seconds=round(time.monotonic() - started, 3))
+    return _context
+
+
+def end() -> None:
+    """Stops the heartbeat, removes the worker's row, closes everything."""
+    global _context, _heart
+    if _heart is not None:
+        _heart.stop()
+        _heart = None
+    if _context is not None:
+        try:
+            with _context.database.write() as session:
+                heartbeats.leave(session, _context.name)
+        except SQLAlchemyError as error:
+            log.warning("heartbeat_left_behind", error=type(error).__name__)
+        _context.close()
+        _context = None
+
+
+def expire_dead(context: Context) -> None:
+    """Ends the leases of processes of this machine that run no more."""
+    try:
+        with context.database.read() as session:
+            dead = [name for name in claims.running_workers(session) if is_known_dead(name)]
+        if dead:
+            with context.database.write() as session:
+                count = claims.expire_leases_of(session, dead)
+            log.warning("dead_worker_leases_ended", workers=len(dead), items=count)
+    except SQLAlchemyError as error:
+        log.warning("dead_workers_not_checked", error=type(error).__name__)
+
+
+def follow(context: Context) -> None:
+    """Loads the serving checkpoint if it is not loaded; a fault is logged and tried again with the next heartbeat."""
+    try:
+        context.predictors.follow()
+    except Exception as error:  # whatever a damaged model or a missing library raises must not end the process
+        log.error("model_not_followed", error=type(error).__name__)
+
+
+class Heart(threading.Thread):
+    """Says every few seconds that this process lives and what it has loaded; follows promotions meanwhile.
+
+    Args:
+        context: This process's context.
+        period_s: Time between two beats, seconds.
+    """
+
+    def __init__(self, context: Context, period_s: float) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._context, self._period_s = context, period_s
+        self._ended = threading.Event()
+        self._classifies = QUEUE_INTERACTIVE in context.queues
+
+    def run(self) -> None:
+        """Beats until stopped."""
+        while True:
+            self._beat()
+            if self._ended.wait(self._period_s):
+                return
+            if self._classifies:
+                follow(self._context)
+
+    def stop(self) -> None:
+        """Ends the thread; waits for a beat in progress, but not for long."""
+        self._ended.set()
+        self.join(timeout=2.0)
+
+    def _beat(self) -> None:
+        predictors = self._context.predictors
+        model = predictors.facts() if self._classifies else {"engine": ""}
+        facts = {
+            **{name: value for name, value in model.items() if name != "engine"},
+            **self._context.pace.facts(),
+            "resident_bytes": resident_bytes(),
+            "code_version": code_version(),
+        }
+        try:
+            with self._context.database.write() as session:
+                heartbeats.beat(
+                    session,
+                    name=self._context.name,
+                    queues=list(self._context.queues),
+                    engine=str(model["engine"]),
+                    checkpoint_id=predictors.serving,
+                    facts=facts,
+                )
+        except SQLAlchemyError as error:
+            log.warning("heartbeat_missed", error=type(error).__name__)
+
+
+def _stop(**_: object) -> None:
+    end()
+
+
+def _queues_of(app: Celery) -> tuple[str, ...]:
+    """The queues this worker was started for, the most urgent first."""
+    wanted = set(app.amqp.queues.consume_from)
+    return tuple(queue for queue in QUEUES if queue in wanted)

@@ -1,0 +1,165 @@
+"""One worker's turn: claim the best waiting item, do it, judge how it ended; again while there is work.
+
+Owns the edge at which every exception of a task is caught and judged: lost, transient, fatal, or a failed attempt.
+Nothing of an item is left open here, unless the database itself is away: then the lease runs out and housekeeping
+takes the item back.
+
+Refuses to follow a message: the best item is claimed, whichever message woke us.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_REPRODUCE
+from db.jobs import Job, WorkItem
+from db.queries import claims, housekeeping
+from db.queries.claims import Claim, LeaseLost
+from db.states import ItemState, JobState
+from worker.context import Context
+from worker.faults import MAX_DEFERRALS, Fatal, delay_s, place_of, transient_code
+from worker.lease import Lease
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Context, Claim, Lease], None]
+
+TURN_S: Final = 5.0
+"""After one message a worker goes on claiming for this long at most; then the next message, or shutdown, has a turn.
+So a lost message costs nothing while others arrive, and a message too many costs one query."""
+
+
+def handlers() -> Mapping[str, Handler]:
+    """What is done for each task; imported here so that the parent process never loads pixels or networks."""
+    from worker import classify, intake, reproduce
+
+    return {TASK_INTAKE: intake.run, TASK_CLASSIFY: classify.run, TASK_REPRODUCE: reproduce.run}
+
+
+def turn(context: Context, turn_s: float = TURN_S) -> int:
+    """Does waiting items until there are none or the turn is over; returns how many were done."""
+    started = time.monotonic()
+    done = 0
+    while True:
+        claim = _claim(context)
+        if claim is None:
+            return done
+        do(context, claim)
+        done += 1
+        if time.monotonic() - started >= turn_s:
+            return done
+
+
+def do(context: Context, claim: Claim) -> None:
+    """Does one claimed item and settles how it ended; raises nothing but what ends the process."""
+    with structlog.contextvars.bound_contextvars(
+        task=claim.task, job_id=str(claim.job_id), work_item_id=str(claim.item_id), attempt=claim.attempt
+    ):
+        try:
+            with Lease(context.database, claim, context.settings.lease_s) as lease:
+                handlers()[claim.task](context, claim, lease)
+        except LeaseLost:
+            _fenced(context, claim)
+        except Exception as error:  # the edge: judged, recorded, never lost
+            _judge(context, claim, error)
+
+
+def _claim(context: Context) -> Claim | None:
+    try:
+        with context.database.read() as session:
+            if not claims.anything_waits(session, context.queues):
+                return None
+        with context.database.write() as session:
+            return claims.claim_next(
+                session,
+                queues=context.queues,
+                worker_name=context.name,
+                lease_s=context.settings.lease_s,
+                starvation_after_s=context.settings.starvation_after_s,
+            )
+    except SQLAlchemyError as error:
+        # Nothing is claimed; housekeeping rings again when the database is back.
+        log.warning("claim_failed", error=type(error).__name__)
+        return None
+
+
+def _judge(context: Context, claim: Claim, error: Exception) -> None:
+    code = transient_code(error)
+    settings = context.settings
+    facts = {"error": type(error).__name__, "place": place_of(error)}
+    change: Callable[[Session], None]
+    if code is not None and claim.deferrals < MAX_DEFERRALS:
+        pause_s = delay_s(claim.deferrals, settings.retry_delay_s)
+        log.warning("put_off", code=code, delay_s=pause_s, **facts)
+
+        def change(session: Session) -> None:
+            claims.release(session, claim, delay_s=pause_s, error_code=code, error_detail=facts, counts=False)
+
+    elif code is not None or isinstance(error, Fatal):
+        reason = error.code if isinstance(error, Fatal) else code or "transient"
+        log.error("given_up", code=reason, **facts)
+
+        def change(session: Session) -> None:
+            housekeeping.give_up(session, claim, reason, facts)
+
+    elif claim.slices > 1 and claim.attempt >= housekeeping.DIVIDE_AFTER:
+        log.error("divided", **facts)
+
+        def change(session: Session) -> None:
+            housekeeping.divide_claimed(session, claim, settings)
+
+    elif claim.attempt < claim.max_attempts:
+        pause_s = delay_s(claim.attempt - 1, settings.retry_delay_s)
+        log.error("attempt_failed", delay_s=pause_s, **facts)
+
+        def change(session: Session) -> None:
+            claims.release(session, claim, delay_s=pause_s, error_code="attempt_failed", error_detail=facts)
+
+    else:
+        log.error("given_up", code="poison", **facts)
+
+        def change(session: Session) -> None:
+            housekeeping.give_up(session, claim, "poison", facts)
+
+    _settle(context, claim, change)
+
+
+def _settle(context: Context, claim: Claim, change: Callable[[Session], None]) -> None:
+    """Writes a judgement, patiently: for as long as a lease lasts the database may be away."""
+    deadline = time.monotonic() + context.settings.lease_s
+    times = 0
+    while True:
+        try:
+            with context.database.write() as session:
+                change(session)
+            return
+        except LeaseLost:
+            _fenced(context, claim)
+            return
+        except SQLAlchemyError as error:
+            pause_s = min(delay_s(times, 0.1), 2.0)
+            if time.monotonic() + pause_s >= deadline:
+                log.warning("left_to_housekeeping", error=type(error).__name__)
+                return
+            time.sleep(pause_s)
+            times += 1
+
+
+def _fenced(context: Context, claim: Claim) -> None:
+    """Says that we came too late. Cancellation is the user's wish and no incident: it is logged only."""
+    try:
+        with context.database.write() as session:
+            item = session.get(WorkItem, claim.item_id)
+            job = session.get(Job, claim.job_id)
+            cancelled = (item is not None and item.state == ItemState.CANCELLED) or (
+                job is not None and job.state == JobState.CANCELLED
+            )
+            if not cancelled:
+                housekeeping.note_fenced(session, claim, "lease_lost")
+        log.warning("cancelled" if cancelled else "fenced")
+    except SQLAlchemyError as error:
+        log.warning("fenced", audit=type(error).__name__)

@@ -50,6 +50,12 @@ def build_tiny_network(
 
     head = HeadSpec(units=24, dropout=0.2, activation="sigmoid" if activation == "sigmoid" else "softmax")
     network = build("tiny", INPUT_SIZE, class_names, head)
+    randomise(network, phantoms(64), seed)
+    return network
+
+
+def randomise(network: Network, images: npt.NDArray[np.float32], seed: int) -> None:
+    """Random weights under which the scores of `images` are centred and spread: no class is always the answer."""
     rng = np.random.default_rng(seed)
     weights = {}
     for path, array in network.weights().items():
@@ -61,17 +67,15 @@ def build_tiny_network(
         else:
             weights[path] = rng.normal(0, 0.1, array.shape)
     network.set_weights(weights)
-    # Centre and spread the scores over the phantoms: no class is always the answer.
-    pooled = np.asarray(network.backbone(phantoms(64))).mean(axis=(1, 2))
+    pooled = np.asarray(network.backbone(images)).mean(axis=(1, 2))
     weights["head_bn/moving_mean"] = pooled.mean(axis=0)
     weights["head_bn/moving_variance"] = pooled.var(axis=0) + 1e-6
     network.set_weights(weights)
-    scores = np.asarray(network.model(phantoms(64)))
+    scores = np.asarray(network.model(images))
     spread = scores.std(axis=0)
     weights["head_scores/kernel"] = weights["head_scores/kernel"] / spread * 2
     weights["head_scores/bias"] = (weights["head_scores/bias"] - scores.mean(axis=0)) / spread * 2
     network.set_weights(weights)
-    return network
 
 
 def build_tiny_artefact(

@@ -140,7 +140,8 @@ def prepare(frame_pixels: npt.NDArray[np.floating[Any]], preprocessing: Preproce
     low, high, _, _ = cv2.minMaxLoc(pixels)
     if not (np.isfinite(low) and np.isfinite(high)) or not np.isfinite(cv2.mean(pixels)[0]):
         raise PreprocessingError(
-            "A slice must hold finite numbers only; received NaN or infinity. Check rescale slope and window of the source."
+            "A slice must hold finite numbers only; received NaN or infinity. "
+            "Check rescale slope and window of the source."
         )
     mask = _find_head(pixels, float(low), float(high), preprocessing.threshold)
     box = _square(mask, pixels.shape, preprocessing.margin)
@@ -195,7 +196,7 @@ def _find_head(pixels: Float32, low: float, high: float, threshold: float) -> UI
     return _hull(parts, np.flatnonzero((areas >= 0.002 * largest) & (within >= 0.8 * areas)) + 1)
 
 
-def _hull(parts: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64]) -> UInt8:
+def _hull(parts: npt.NDArray[Any], chosen: npt.NDArray[np.int64]) -> UInt8:
     """The filled convex hull of the chosen parts of a labelled picture, uint8 of the same shape."""
     lookup = np.zeros(int(parts.max()) + 1, np.uint8)
     lookup[chosen] = 1
@@ -214,7 +215,7 @@ def _square(mask: UInt8 | None, shape: tuple[int, ...], margin: float) -> Box:
     """
     height, width = shape[0], shape[1]
     if mask is None:
-        x, y, w, h = 0.0, 0.0, float(width), float(height)
+        x, y, w, h, margin = 0.0, 0.0, float(width), float(height), 0.0
     else:
         mx, my, mw, mh = cv2.boundingRect(mask)
         sx, sy = width / mask.shape[1], height / mask.shape[0]
@@ -229,7 +230,7 @@ def _resample(pixels: Float32, box: Box, size: int, fill: float) -> Float32:
     height, width = pixels.shape
     top, left = max(0, -box.y0), max(0, -box.x0)
     bottom, right = max(0, box.y1 - height), max(0, box.x1 - width)
-    crop = pixels[max(0, box.y0) : min(height, box.y1), max(0, box.x0) : min(width, box.x1)]
+    crop: npt.NDArray[Any] = pixels[max(0, box.y0) : min(height, box.y1), max(0, box.x0) : min(width, box.x1)]
     if top or left or bottom or right:
         crop = cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill)
     way = cv2.INTER_AREA if crop.shape[0] > size else cv2.INTER_LINEAR
@@ -241,11 +242,13 @@ def _resample_mask(mask: UInt8, shape: tuple[int, ...], box: Box, size: int) -> 
     sx, sy = mask.shape[1] / shape[1], mask.shape[0] / shape[0]
     scale = (box.x1 - box.x0) / size
     back = np.array(
-        [[scale * sx, 0, (box.x0 + 0.5 * scale) * sx - 0.5], [0, scale * sy, (box.y0 + 0.5 * scale) * sy - 0.5]], np.float32
+        [[scale * sx, 0, (box.x0 + 0.5 * scale) * sx - 0.5], [0, scale * sy, (box.y0 + 0.5 * scale) * sy - 0.5]],
+        np.float32,
     )
     grown = cv2.dilate(mask, np.ones((3, 3), np.uint8))
     return np.asarray(
-        cv2.warpAffine(grown, back, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=0), np.uint8
+        cv2.warpAffine(grown, back, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=0),
+        np.uint8,
     )
 
 
@@ -277,7 +280,7 @@ def _normalise(image: Float32, inside: UInt8 | None, low: float, high: float, pr
 
     dark, bright = level(preprocessing.low_percentile), level(preprocessing.high_percentile)
     bright = max(bright, dark + 1.0 / _HISTOGRAM_BINS)
-    scaled = np.clip((unit - np.float32(dark)) * np.float32(1.0 / (bright - dark)), 0, 1)
+    scaled: npt.NDArray[Any] = np.clip((unit - np.float32(dark)) * np.float32(1.0 / (bright - dark)), 0, 1)
     if preprocessing.median:
         middle = float(np.clip((level(50) - dark) / (bright - dark), 0.02, 0.98))
         # Bounded, so that a nearly black or nearly white picture is not turned into amplified noise.

@@ -1,4 +1,4 @@
-"""The command line of training: `python -m training run --scenario FILE --data FOLDER --weights-dir FOLDER --out FOLDER`.
+"""The command line of training: `python -m training run --scenario FILE --data FOLDER --weights-dir FOLDER --out DIR`.
 
 Owns: arguments, logging, exit status. Refuses: to decide anything that belongs to the scenario.
 """
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("run", "train (or go on, or read the finished run), evaluate once on the test part, export"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("--scenario", type=Path, required=True, help="YAML file, e.g. config/scenarios/shipped.yaml")
+        command.add_argument("--scenario", type=Path, required=True, help="YAML, e.g. config/scenarios/shipped.yaml")
         command.add_argument("--data", type=Path, required=True, help="folder with manifest.csv or one folder a class")
         command.add_argument("--weights-dir", type=Path, help="folder of ImageNet weights")
         command.add_argument("--out", type=Path, required=True, help="folder of the artefact, the card and the split")

@@ -100,26 +100,27 @@ def _geometry(image: UInt8, size: int, settings: Augmentation, rng: np.random.Ge
 def _quality(view: Float32, settings: Augmentation, rng: np.random.Generator) -> Float32:
     """Loss of resolution, blur, sharpening, noise, compression."""
     size = view.shape[0]
+    changed: npt.NDArray[Any] = view
     if rng.random() < settings.degrade_rate:
         small = max(8, round(size * rng.uniform(0.4, 0.9)))
         way = cv2.INTER_AREA if rng.random() < 0.5 else cv2.INTER_LINEAR
         back = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
-        view = cv2.resize(cv2.resize(view, (small, small), interpolation=way), (size, size), interpolation=back)
+        changed = cv2.resize(cv2.resize(changed, (small, small), interpolation=way), (size, size), interpolation=back)
     if rng.random() < settings.blur_rate:
-        view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.2))
+        changed = cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2))
     if rng.random() < settings.sharpen_rate:
         amount = rng.uniform(0.3, 1.2)
-        view = cv2.addWeighted(view, 1 + amount, cv2.GaussianBlur(view, (0, 0), 1.0), -amount, 0)
+        changed = cv2.addWeighted(changed, 1 + amount, cv2.GaussianBlur(changed, (0, 0), 1.0), -amount, 0)
     if rng.random() < settings.noise_rate:
-        noise = rng.standard_normal(view.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.06))
+        noise = rng.standard_normal(changed.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.06))
         # Half of the time only where there is tissue: flattened backgrounds are noiseless in use.
-        view = view + noise * (view > 0.02) if rng.random() < 0.5 else view + noise
-    view = np.clip(view, 0, 1)
+        changed = changed + noise * (changed > 0.02) if rng.random() < 0.5 else changed + noise
+    changed = np.clip(changed, 0, 1)
     if rng.random() < settings.jpeg_rate:
         quality = int(rng.integers(25, 91))
-        _, code = cv2.imencode(".jpg", (view * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
-        view = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE).astype(np.float32) * np.float32(1 / 255)
-    return np.asarray(view, np.float32)
+        _, code = cv2.imencode(".jpg", (changed * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        changed = np.asarray(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE), np.float32) * np.float32(1 / 255)
+    return np.asarray(changed, np.float32)
 
 
 def _intensity(view: Float32, settings: Augmentation, rng: np.random.Generator) -> Float32:
@@ -128,7 +129,7 @@ def _intensity(view: Float32, settings: Augmentation, rng: np.random.Generator) 
         coarse = np.exp(rng.normal(0, 0.25, (3, 3))).astype(np.float32)
         view = view * cv2.resize(coarse, view.shape[::-1], interpolation=cv2.INTER_CUBIC)
     if settings.gamma:
-        view = cv2.pow(np.clip(view, 0, 1), float(np.exp(rng.normal(0, settings.gamma))))
+        view = np.asarray(cv2.pow(np.clip(view, 0, 1), float(np.exp(rng.normal(0, settings.gamma)))), np.float32)
     tissue = view > 0.02
     mean = float(view.mean())
     gain = 1 + rng.uniform(-settings.contrast, settings.contrast)
@@ -173,8 +174,8 @@ def _draw_mark(view: Float32, rng: np.random.Generator) -> None:
         x = int(rng.integers(0, edge))
         x = x if rng.random() < 0.5 else size - 1 - x
         start, end = sorted(int(value) for value in rng.integers(0, size, 2))
-        points = ((x, start), (x, end)) if rng.random() < 0.5 else ((start, x), (end, x))
-        cv2.line(view, *points, level, int(rng.integers(1, 3)))
+        first, last = ((x, start), (x, end)) if rng.random() < 0.5 else ((start, x), (end, x))
+        cv2.line(view, first, last, level, int(rng.integers(1, 3)))
     else:
         inset = int(rng.integers(0, edge // 3 + 1))
         cv2.rectangle(view, (inset, inset), (size - 1 - inset, size - 1 - inset), level, int(rng.integers(1, 3)))

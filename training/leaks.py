@@ -1,11 +1,13 @@
 """Which samples must stay together in a split.
 
-Owns: finding byte-identical files and near-duplicates (copies that were re-compressed, resized or slightly cropped), and joining them
-with the patients into groups. Refuses: to split, and to drop anything: what belongs together is kept together.
+Owns: finding byte-identical files and near-duplicates (copies that were re-compressed, resized or slightly cropped),
+and joining them with the patients into groups. Refuses: to split, and to drop anything: what belongs together is kept
+together.
 
-Near-duplicates are found in two steps. A perceptual hash (the signs of the low frequencies of the discrete cosine transform, after
-Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010) proposes pairs; slices of two people in the same
-position hash alike, so a pair counts only when small copies of the two pictures also correlate almost perfectly.
+Near-duplicates are found in two steps. A perceptual hash (the signs of the low frequencies of the discrete cosine
+transform, after Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010) proposes pairs;
+slices of two people in the same position hash alike, so a pair counts only when small copies of the two pictures also
+correlate almost perfectly.
 """
 
 from collections import Counter

@@ -55,7 +55,8 @@ def gather(scenario: Scenario, data: Path, split_path: Path) -> Material:
     dataset = read_dataset(data)
     if set(dataset.class_names) != set(scenario.class_names):
         raise DatasetError(
-            f"The data set has the classes {list(dataset.class_names)}; the scenario expects {sorted(scenario.class_names)}."
+            f"The data set has the classes {list(dataset.class_names)}; "
+            f"the scenario expects {sorted(scenario.class_names)}."
         )
     digests = file_digests(dataset)
     leaks = find_groups(dataset, digests)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ from training.recorder import Recorder
 from training.sampling import batches
 from training.scenario import Scenario
 from training.state import RunState, load_state, save_state
-
-if TYPE_CHECKING:
-    import keras
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +198,7 @@ class _Trainer:
         self.network: Network = build(
             scenario.network, None, scenario.class_names, scenario.head, drop_path=scenario.drop_path
         )
-        self._optimizer: keras.Optimizer = make_optimizer(scenario)
+        self._optimizer = make_optimizer(scenario)
         model = self.network.model
         self._optimizer.build(model.trainable_variables)
         self._steps = sum(scenario.samples_per_epoch.values()) // scenario.batch
@@ -210,7 +207,6 @@ class _Trainer:
         sigmoid = scenario.head.activation == "sigmoid"
         optimizer, averaged, average = self._optimizer, self._averaged, self._average
 
-        @tf.function(reduce_retracing=False)
         def train_step(images: Any, targets: Any, decay: Any) -> Any:
             with tf.GradientTape() as tape:
                 scores = model(images, training=True)
@@ -225,11 +221,10 @@ class _Trainer:
                 mean.assign(mean * decay + variable.value * (1 - decay))
             return loss
 
-        @tf.function(reduce_retracing=False)
         def score(images: Any) -> Any:
             return model(images, training=False)
 
-        self._train_step, self._score = train_step, score
+        self._train_step, self._score = tf.function(train_step), tf.function(score)
 
     def step(self, images: Float32, targets: Float32, epoch: int, number: int) -> float:
         """One step; returns the loss."""

@@ -63,7 +63,7 @@ def batches(
     epoch: int,
     threads: int = 1,
 ) -> Iterator[tuple[Float32, Float32]]:
-    """The augmented batches of one epoch; a function of the scenario's seed and the epoch alone, so a resumed run repeats them.
+    """The augmented batches of one epoch: a function of seed and epoch alone, so that a resumed run repeats them.
 
     Args:
         images: uint8 (n, s, s): prepared training slices.

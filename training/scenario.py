@@ -58,7 +58,8 @@ class Scenario:
         drop_path: Stochastic depth of the last block.
         ema_decay: Of the averaged weights that are evaluated and exported; 0 is off.
         clip_norm: Largest global gradient norm.
-        patience_epochs: Early stopping after so many epochs of the last phase without a better validation loss; 0 is off.
+        patience_epochs: Early stopping after so many epochs without a better validation loss, counted in the last
+            phase; 0 is off.
         seed: Of everything random.
     """
 
@@ -116,7 +117,8 @@ class Scenario:
         for name, holds, expected in checks:
             if not holds:
                 raise ScenarioError(
-                    f"Scenario {self.name!r}: {name} is {getattr(self, name)!r}; expected {expected}. Correct the YAML file."
+                    f"Scenario {self.name!r}: {name} is {getattr(self, name)!r}; expected {expected}. "
+                    "Correct the YAML file."
                 )
         if self.phases[-1].size != self.preprocessing.size:
             raise ScenarioError(
@@ -166,7 +168,9 @@ class Scenario:
             values["class_names"] = tuple(values["class_names"])
             return cls(**values)
         except (TypeError, KeyError, PreprocessingError, NetworkError) as error:
-            raise ScenarioError(f"The scenario cannot be read: {error}. Compare with config/scenarios/shipped.yaml.") from error
+            raise ScenarioError(
+                f"The scenario cannot be read: {error}. Compare it with config/scenarios/shipped.yaml."
+            ) from error
 
 
 def load_scenario(path: Path) -> Scenario:

@@ -5,6 +5,7 @@ backbone with published weights. Refuses: training, artefacts, preprocessing of 
 network is built, so that a worker without TensorFlow can import this package.
 """
 
+from inference.networks.pretrained import WeightsMissingError, load_imagenet
 from inference.networks.registry import (
     BackboneSpec,
     HeadSpec,
@@ -14,7 +15,6 @@ from inference.networks.registry import (
     build,
     names,
 )
-from inference.networks.pretrained import WeightsMissingError, load_imagenet
 
 __all__ = [
     "BackboneSpec",

@@ -109,7 +109,6 @@ def keras_path(port_key: str) -> str | None:
     if parts[0] == "_fc" or parts[-1] == "num_batches_tracked":
         return None
     if parts[0] == "_blocks":
-        first = parts[1] == "0"  # the only block without expansion, whose normalisations are numbered from 1 all the same
         prefix = f"block{parts[1]}_"
         layer = {
             "_expand_conv": "expand_conv",
@@ -119,11 +118,14 @@ def keras_path(port_key: str) -> str | None:
             "_project_conv": "project_conv",
             "_bn2": "project_bn",
         }[parts[2]]
-        if first and layer.startswith("expand"):
-            return None
     else:
         prefix = ""
-        layer = {"_conv_stem": "stem_conv", "_bn0": "stem_bn", "_conv_head": "head_conv", "_bn1": "head_conv_bn"}[parts[0]]
+        layer = {
+            "_conv_stem": "stem_conv",
+            "_bn0": "stem_bn",
+            "_conv_head": "head_conv",
+            "_bn1": "head_conv_bn",
+        }[parts[0]]
     if layer.endswith("_bn"):
         kind = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}[
             parts[-1]

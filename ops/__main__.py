@@ -1,4 +1,4 @@
-"""The command line of `python -m ops`: up, demo, doctor, settings, clean-state.
+"""The command line of `python -m ops`: up, demo, doctor and their smaller relatives.
 
 Owns arguments and exit statuses. An expected failure is one sentence on standard error and status 1; a traceback means
 a fault of ours.
@@ -30,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
 
     settings = commands.add_parser("settings", help="list every setting")
     settings.add_argument("--write", action="store_true", help="write docs/settings.md")
+
+    commands.add_parser("prepare", help="containers: migrate the database and make the blob store's bucket")
+    commands.add_parser("worker-health", help="containers: 0 when the worker on this host lives")
 
     clean = commands.add_parser("clean-state", help="delete all local state under var/")
     clean.add_argument("--yes", action="store_true", help="do not ask")
@@ -64,6 +67,10 @@ def _run(wanted: argparse.Namespace) -> int:
         from ops import settings_page
 
         return settings_page.run(write=wanted.write)
+    if wanted.command in {"prepare", "worker-health"}:
+        from ops import containers
+
+        return containers.prepare() if wanted.command == "prepare" else containers.worker_health()
     from ops import clean
 
     return clean.run(ask=not wanted.yes)

@@ -25,7 +25,7 @@ RESTART_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 HEALTHY_AFTER_S = 60.0
 LINE_LIMIT = 64 * 1024
 
-STAGES = {"broker": 0, "beat": 2, "web": 2}
+STAGES = {"broker": 0, "dispatcher": 2, "web": 2}
 """Services of a higher stage end first: nothing is sent to a worker that is gone, no worker loses its broker."""
 WORKER_STAGE = 1
 
@@ -182,4 +182,4 @@ def _command(line: str) -> list[str]:
 def _with_our_programs(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment in which `python` and the installed programs are those of this virtual environment."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    return {**environment, "PATH": path, "REMAP_SIGTERM": "SIGQUIT"}  # Celery's name for "end softly"
+    return {**environment, "PATH": path}

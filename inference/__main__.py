@@ -79,23 +79,21 @@ def _run(arguments: argparse.Namespace, settings: Settings, limits: Limits) -> i
         open_predictor(model, digest, arguments.engine or settings.engine, threads) as predictor,
     ):
         found = find(arguments.paths, limits, Path(workdir))
-        _note_ignored(found)
-        read_all = _classify(predictor, found, limits, stream, arguments, Path(workdir))
-        if not found.files:
-            print("There is no image at the given paths.", file=sys.stderr)
-            read_all = False
-    return EXIT_ALL_READ if read_all else EXIT_SOME_UNREADABLE
+        rows, failed = _classify(predictor, found, limits, stream, arguments, Path(workdir))
+    if not rows:
+        print("There is no image at the given paths.", file=sys.stderr)
+    return EXIT_ALL_READ if rows and not failed else EXIT_SOME_UNREADABLE
 
 
 def _classify(
     predictor: Predictor, found: Found, limits: Limits, stream: TextIO, arguments: argparse.Namespace, workdir: Path
-) -> bool:
-    """Writes a row a slice; whether all could be read."""
+) -> tuple[int, int]:
+    """Writes a row a slice; returns how many rows, and how many of them have an error."""
     writer = ResultsWriter(stream, predictor.manifest.class_names)
     failed = rows = 0
     with closing(Progress(len(found.files))) as progress:
         decode = partial(read, limits=limits, keep=arguments.heatmaps is not None)
-        for source, result in predictor.predict_each(slices(found.files, limits), decode):
+        for source, result in predictor.predict_each(slices(found, limits), decode):
             rows += 1
             writer.write(source.name, result)
             if isinstance(result, Prediction):
@@ -106,13 +104,14 @@ def _classify(
             if source.last_of_file and source.local_path is not None and source.local_path.is_relative_to(workdir):
                 source.local_path.unlink()  # a study's zip may unpack to more than the disk has to spare
             progress.step(file_done=source.last_of_file)
+    _note_ignored(found)
     where = "standard output" if arguments.csv == STDOUT else arguments.csv
     print(
         f"{rows} rows, {rows - failed} classified, {failed} with an error -> {where} (model {predictor.digest[:12]}, "
         f"{predictor.engine.name} on {predictor.engine.device}). Research use only; not for diagnosis.",
         file=sys.stderr,
     )
-    return failed == 0
+    return rows, failed
 
 
 def _draw(folder: Path, row: int, source: SliceSource, prediction: Prediction, *, with_overlay: bool) -> None:

@@ -109,7 +109,8 @@ class ExplainedHead(keras.layers.Layer):  # type: ignore[misc]  # Keras has no t
         weighted = ops.matmul(ops.reshape(maps, (-1, cells, channels)), ops.expand_dims(alpha, -1))
         raw = ops.relu(ops.reshape(weighted, (-1, height, width)))
         peak = ops.max(raw, axis=(1, 2), keepdims=True)
-        heatmaps = raw / ops.where(peak > 0, peak, 1.0)
+        # An engine may divide by a rounded reciprocal, which can end a hair above 1.
+        heatmaps = ops.minimum(raw / ops.where(peak > 0, peak, 1.0), 1.0)
         return {"scores": scores, "probabilities": probabilities, "heatmaps": heatmaps, "features": features}
 
     def compute_output_shape(self, maps_shape: tuple[int | None, ...]) -> dict[str, tuple[int | None, ...]]:

@@ -74,9 +74,12 @@ def find(paths: Iterable[str], limits: Limits, workdir: Path) -> Found:
     return found
 
 
-def slices(files: Iterable[Collected], limits: Limits) -> Iterator[SliceSource]:
-    """The slices of each file, in order; a file that cannot be opened gives one source with its rejection."""
-    for file in files:
+def slices(found: Found, limits: Limits) -> Iterator[SliceSource]:
+    """The slices of each file, in order; a file that cannot be opened gives one source with its rejection.
+
+    A DICOMDIR shows itself only when its header is read: it then moves to `found.ignored`.
+    """
+    for file in found.files:
         path = file.local_path
         if path is None:
             yield SliceSource(file.display_path, None, rejection=file.rejection)
@@ -84,6 +87,9 @@ def slices(files: Iterable[Collected], limits: Limits) -> Iterator[SliceSource]:
         try:
             frames = inspect(path, limits).frames if file.kind in _SEVERAL_FRAMES else 1
         except RejectedFile as rejection:
+            if rejection.outcome is Outcome.IGNORED:
+                found.ignored.append(file.display_path)
+                continue
             yield SliceSource(file.display_path, path, rejection=rejection)
             continue
         for index in range(frames):

@@ -11,7 +11,10 @@ import pytest
 from inference import weights as weight_files
 from inference.errors import ArtefactError
 
-GOOD = {"b/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "a/bias": np.ones(3, np.float16)}
+GOOD: dict[str, npt.NDArray[Any]] = {
+    "b/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "a/bias": np.ones(3, np.float16),
+}
 
 
 def archive(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

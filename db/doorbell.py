@@ -18,9 +18,16 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.exceptions import ChannelError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from config.queues import QUEUES
 from config.settings import Settings
+from db.clock import database_now
+from db.jobs import WorkItem
+from db.queries import claims
+from db.session import Database
+from db.states import ItemState
 
 TIMEOUT_S = 2.0
 PAUSE_AFTER_FAILURE_S = 2.0
@@ -84,6 +91,40 @@ class Doorbell:
             self._fail("send", error)
             return False
         return True
+
+    def ring_committed(self, database: Database, item_ids: Sequence[uuid.UUID]) -> bool:
+        """Rings for work items that were just committed, and records which messages the broker took.
+
+        Never raises: what could not be sent or recorded here, housekeeping sends within seconds.
+
+        Args:
+            database: The store.
+            item_ids: Ids of committed `WorkItem` rows. One message makes a worker do several items, so that for a
+                job of many chunks the first few are enough.
+
+        Returns:
+            Whether the broker took every message.
+        """
+        if self._app is None or not item_ids:
+            return not item_ids
+        try:
+            with database.read() as session:
+                rows = session.execute(
+                    select(WorkItem.id, WorkItem.task, WorkItem.queue)
+                    .where(WorkItem.id.in_(item_ids), WorkItem.state == ItemState.PENDING)
+                    .order_by(WorkItem.sequence)
+                ).all()
+            taken = []
+            for item_id, task, queue in rows:
+                if not self.ring(task, queue, item_id):
+                    break
+                taken.append(item_id)
+            with database.write() as session:
+                claims.mark_sent(session, taken, database_now(session))
+        except SQLAlchemyError as error:
+            _log.warning("ring_not_recorded", extra={"error": type(error).__name__})
+            return False
+        return len(taken) == len(rows)
 
     def waiting(self, queues: Sequence[str] = QUEUES) -> dict[str, int] | None:
         """How many messages each queue holds; None when the broker does not answer."""

@@ -120,7 +120,7 @@ def submit(
         )
         session.add(item)
     if doorbell is not None:
-        doorbell.ring(TASK_INTAKE, QUEUE_INTAKE, item.id)
+        doorbell.ring_committed(database, [item.id])
     return job.id
 
 

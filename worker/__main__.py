@@ -9,6 +9,7 @@ SIGTERM means a soft shutdown here: the running chunk gets `soft_shutdown_s` sec
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -34,6 +35,7 @@ def arguments(role: str, log_level: str = "INFO") -> list[str]:
     """Celery's command line for a kind of worker."""
     kind = ROLES[role]
     return [
+        "--quiet",
         "worker",
         "--pool=prefork",
         f"--concurrency={kind.processes}",
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read by billiard when it is imported, so before Celery is.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
+    from celery.platforms import SecurityWarning
+
     from config.settings import SettingsError, load_settings
     from worker import logs
     from worker.celery_app import create_app
@@ -67,9 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("NEUROSIGHT_BROKER_URL is empty; expected redis://:PASSWORD@HOST:PORT/0", file=sys.stderr)
         return 2
     logs.configure(settings)
+    # It warns of pickled messages from strangers; ours are JSON with one id (`accept_content`).
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app = create_app(settings)
-    # A pool of processes that writes a banner to stdout would mix it into the logs.
-    app.worker_main([*arguments(role, settings.log_level), "--quiet"])
+    app.worker_main(arguments(role, settings.log_level))
     return 0
 
 

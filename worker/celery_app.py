@@ -76,6 +76,8 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
+        # Our logs are written to stderr by ourselves; Celery's proxy would swallow them in the child.
+        "worker_redirect_stdouts": False,
         "worker_send_task_events": False,
         "worker_max_memory_per_child": 2 * 1024 * 1024,  # KiB; a fuse against leaks, checked between tasks
         "enable_utc": True,

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from config.settings import Settings
 from db.blobs import BlobStore
+from db.doorbell import Doorbell
 from db.session import Database
 from imaging.limits import Limits
 from worker.faults import delay_s, transient_code
@@ -34,6 +35,7 @@ class Context:
         queues: The queues it serves, the most urgent first.
         predictors: Its models.
         pace: What it did lately, for the heartbeat.
+        doorbell: Wakes other workers.
     """
 
     settings: Settings
@@ -44,6 +46,7 @@ class Context:
     queues: tuple[str, ...]
     predictors: Predictors
     pace: Stopwatch
+    doorbell: Doorbell
 
     def write(self, lease: Lease, change: Callable[[Session], T]) -> T:
         """Runs `change` in a write transaction, again when the database fails, for as long as the lease holds.
@@ -73,6 +76,7 @@ class Context:
     def close(self) -> None:
         """Ends models and connections."""
         self.predictors.close()
+        self.doorbell.close()
         self.database.close()
 
 
@@ -89,6 +93,7 @@ def build_context(settings: Settings, name: str, queues: tuple[str, ...]) -> Con
         queues=queues,
         predictors=Predictors(settings, database, blobs),
         pace=Stopwatch(),
+        doorbell=Doorbell(settings),
     )
 
 

@@ -7,6 +7,7 @@ Each of these is fenced, and the whole can be done again from the start after a 
 Refuses to decode pixels: headers decide here, the classify worker meets the pixels.
 """
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from worker.grouping import FoundImage, plan
 from worker.lease import Lease
 
 FILES_A_TRANSACTION = 200
+RING_AT_ONCE = 8
 
 T = TypeVar("T")
 
@@ -60,9 +62,17 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
             return rows.conclude(session, claim.job_id, context.settings, content_digests=digests)
 
         state = context.write(lease, conclude)
+        _wake(context, claim.job_id)
     except NoServingCheckpoint as error:
         raise Transient("no_model", str(error)) from None
     log.info("opened", files=len(images) + len(refused), usable=len(images), job_state=state.value)
+
+
+def _wake(context: Context, job_id: uuid.UUID) -> None:
+    """Rings for the first chunks at once; the others are rung by housekeeping, or done without."""
+    with context.database.read() as session:
+        item_ids = rows.first_items(session, job_id, RING_AT_ONCE)
+    context.doorbell.ring_committed(context.database, item_ids)
 
 
 def _read_all(context: Context, sent: list[SentFile], lease: Lease) -> tuple[list[FoundImage], list[FileLine]]:

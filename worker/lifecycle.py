@@ -19,7 +19,7 @@ from config.queues import QUEUE_INTERACTIVE, QUEUES
 from config.settings import Settings
 from config.version import code_version
 from db.queries import claims, heartbeats
-from worker import logs
+from worker import logs, work
 from worker.context import Context, build_context
 from worker.processes import is_known_dead, resident_bytes, worker_name
 
@@ -58,6 +58,7 @@ def begin(settings: Settings, queues: tuple[str, ...]) -> Context:
     _context = build_context(settings, worker_name(role), queues)
     started = time.monotonic()
     expire_dead(_context)
+    work.handlers()  # loads the libraries for pixels and networks now, not when the first study waits
     if role == "classify":
         follow(_context)
     _heart = Heart(_context, period_s=min(5.0, settings.worker_ready_age_s / 4))

@@ -11,7 +11,7 @@ import structlog
 
 from config.settings import Settings
 
-_QUIET = ("pydicom", "PIL", "botocore", "urllib3", "s3fs", "fsspec")
+_QUIET = ("celery.worker.strategy", "pydicom", "PIL", "botocore", "urllib3", "s3fs", "fsspec")
 
 
 def configure(settings: Settings) -> None:

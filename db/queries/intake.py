@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session
 
 from config.settings import Settings
 from db.clock import database_now
-from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
+from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.predictions import Prediction
 from db.queries import settle
 from db.queries.checkpoints import serving
-from db.states import JobState, Role, SliceState, check
+from db.states import ItemState, JobState, Role, SliceState, check
 from db.studies import Instance, Series, Study, StudyIdentity
 from db.uploads import UploadFile
 from db.upserts import insert_missing
@@ -328,6 +328,18 @@ def conclude(session: Session, job_id: uuid.UUID, settings: Settings, *, content
         job.finished_at = now
     session.flush()
     return after
+
+
+def first_items(session: Session, job_id: uuid.UUID, limit: int) -> list[uuid.UUID]:
+    """The first pending work items of a job, to be rung for."""
+    return list(
+        session.scalars(
+            select(WorkItem.id)
+            .where(WorkItem.job_id == job_id, WorkItem.state == ItemState.PENDING)
+            .order_by(WorkItem.sequence)
+            .limit(limit)
+        )
+    )
 
 
 def digest_of(content_digests: Iterable[str]) -> str:

@@ -1,0 +1,70 @@
+"""What the fault tests share: short leases, the tiny model promoted, a fleet with a slow engine."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from config.queues import TASK_CLASSIFY
+from config.settings import Settings
+from db.jobs import WorkItem
+from db.session import Database
+from db.states import ItemState
+from tests.servers import BrokerServer
+from tests.work_rig import models_folder, promote_tiny
+from tests.worker_fleet import Fleet
+
+
+@pytest.fixture
+def work(settings: Settings, broker: BrokerServer, tmp_path: Path) -> Settings:
+    """Settings of a hospital in a hurry; the tiny model is promoted."""
+    changed = settings.model_copy(
+        update={
+            "models_dir": models_folder(tmp_path / "models"),
+            "chunk_slices": 10,
+            "lease_s": 3.0,
+            "retry_delay_s": 0.2,
+            "resend_after_s": 2.0,
+            "housekeeping_period_s": 0.3,
+            "max_attempts": 12,
+            "inference_threads": 1,
+            "soft_shutdown_s": 10.0,
+        }
+    )
+    promote_tiny(changed)
+    return changed
+
+
+@pytest.fixture
+def fleets(work: Settings, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    """Makes fleets whose engine takes `delay_s` for each slice; all are ended after the test."""
+    made: list[Fleet] = []
+
+    def make(settings: Settings = work, *, delay_s: float = 0.0, poison_side: int = 0) -> Fleet:
+        fleet = Fleet(
+            settings,
+            tmp_path / f"logs-{len(made)}",
+            module="tests.fault.slow_worker",
+            environment={"NS_TEST_DELAY_S": str(delay_s), "NS_TEST_POISON_SIDE": str(poison_side)},
+        )
+        made.append(fleet)
+        return fleet
+
+    yield make
+    for fleet in made:
+        fleet.close()
+        print(fleet.output()[-8000:])  # shown when the test failed
+
+
+def running_items(database: Database) -> int:
+    """How many classify items are claimed at this moment."""
+    with database.read() as session:
+        return (
+            session.scalar(
+                select(func.count())
+                .select_from(WorkItem)
+                .where(WorkItem.task == TASK_CLASSIFY, WorkItem.state == ItemState.RUNNING)
+            )
+            or 0
+        )

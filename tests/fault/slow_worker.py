@@ -1,0 +1,58 @@
+"""A real worker whose engine is slow and which dies of certain pictures: a program for the fault tests.
+
+The scene is set by variables: NS_TEST_DELAY_S, seconds added to each slice; NS_TEST_POISON_SIDE, number of rows of a
+picture that kills the process that decodes it, as a picture that eats all memory would.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import imaging.reading
+import inference.predictor
+from imaging.frames import Frame
+from worker.__main__ import main
+
+DELAY_S = float(os.environ.get("NS_TEST_DELAY_S", "0"))
+POISON_SIDE = int(os.environ.get("NS_TEST_POISON_SIDE", "0"))
+
+_choose = inference.predictor.choose
+_read_frame = imaging.reading.read_frame
+
+
+class SlowEngine:
+    """The real engine, with a pause for each slice."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    @property
+    def group(self) -> int:
+        return 2
+
+    def run(self, images: Any) -> Any:
+        time.sleep(DELAY_S * len(images))
+        return self._engine.run(images)
+
+
+def slow_choose(*arguments: Any) -> Any:
+    return SlowEngine(_choose(*arguments))
+
+
+def deadly_read_frame(*arguments: Any) -> Frame:
+    frame = _read_frame(*arguments)
+    if frame.pixels.shape[0] == POISON_SIDE:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return frame
+
+
+inference.predictor.choose = slow_choose
+imaging.reading.read_frame = deadly_read_frame
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     login_failures_allowed: int = Field(8, ge=1, description="Failed logins per name and address before a pause")
     login_pause_s: int = Field(300, ge=1)
     default_locale: Literal["en", "id"] = "en"
+    metrics_token: SecretStr = Field(SecretStr(""), description="Opens /metrics to other machines; empty: this one only")
 
     # Limits on what a user may send.
     max_request_bytes: int = Field(512 * MIB, ge=1 * MIB, description="Largest single HTTP request body")

@@ -1,7 +1,7 @@
-"""Users, their API tokens, failed logins, and the audit trail.
+"""Users, their sessions and API tokens, failed logins, and the audit trail.
 
-Owns who may do what and what they did. Refuses to hold a password or a token in clear: only an Argon2id hash and a
-SHA-256 of the token.
+Owns who may do what and what they did. Refuses to hold a password or a token in clear: only an Argon2id hash and the
+SHA-256 of a token.
 """
 
 import uuid
@@ -30,6 +30,19 @@ class User(WithId, Base):
     locale: Mapped[str] = mapped_column(String(8), default="")
     disabled_at: Mapped[datetime | None]
     last_login_at: Mapped[datetime | None]
+
+
+class UserSession(WithId, Base):
+    """One browser that is logged in; the cookie carries a random token, kept here only as its SHA-256."""
+
+    __tablename__ = "user_session"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"), index=True)
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    session_epoch: Mapped[int]
+    """The user's epoch at login; the session ends when the user's is raised."""
+    seen_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    ended_at: Mapped[datetime | None]
 
 
 class ApiToken(WithId, Base):

@@ -104,6 +104,26 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_user_account_created_at"), ["created_at"], unique=False)
 
     op.create_table(
+        "user_session",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("session_epoch", sa.Integer(), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("fk_user_session_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_user_session")),
+        sa.UniqueConstraint("token_sha256", name=op.f("uq_user_session_token_sha256")),
+    )
+    with op.batch_alter_table("user_session", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_user_session_created_at"), ["created_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_user_session_seen_at"), ["seen_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_user_session_user_id"), ["user_id"], unique=False)
+
+    op.create_table(
         "api_token",
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -573,6 +593,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_promotion_checkpoint_id"))
 
     op.drop_table("promotion")
+    with op.batch_alter_table("user_session", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_user_session_user_id"))
+        batch_op.drop_index(batch_op.f("ix_user_session_seen_at"))
+        batch_op.drop_index(batch_op.f("ix_user_session_created_at"))
+
+    op.drop_table("user_session")
     with op.batch_alter_table("api_token", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_api_token_user_id"))
         batch_op.drop_index(batch_op.f("ix_api_token_created_at"))

@@ -1,0 +1,55 @@
+"""The REST API, version 1: OpenAPI document, its page, and the blueprints.
+
+Owns the address prefix and the document. Every answer that is not a success is a problem document (`web.problems`).
+"""
+
+from typing import Any
+
+from flask import Flask
+from flask_smorest import Api
+
+from config.version import code_version
+
+PREFIX = "/api/v1"
+
+DESCRIPTION = """\
+Send brain MRI studies, follow their jobs, fetch classifications and Grad-CAM heatmaps. **Research use only: not for
+diagnosis.** Log in with an API token (`Authorization: Bearer TOKEN`) or with the browser's session (then every
+unsafe method needs the header `X-CSRFToken`). Every error is a problem document (RFC 9457)."""
+
+
+class _Api(Api):  # type: ignore[misc] # flask-smorest has no types
+    """Errors are answered by `web.problems`, for the whole application."""
+
+    def _register_error_handlers(self) -> None:
+        """Leaves the application's own error map in force."""
+
+
+def init_app(app: Flask) -> None:
+    """Adds the API to the app."""
+    from web.api import account, document
+
+    app.config.update(
+        API_TITLE="NeuroSight",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        API_SPEC_OPTIONS=_options(),
+    )
+    api = _Api(app)
+    app.extensions["neurosight.api"] = api
+    for module in (account,):
+        api.register_blueprint(module.blueprint, url_prefix=PREFIX)
+    app.register_blueprint(document.blueprint, url_prefix=PREFIX)
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "info": {"description": DESCRIPTION, "license": {"name": "see LICENSE"}, "x-code-version": code_version()},
+        "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "neurosight"},
+            }
+        },
+        "security": [{"token": []}, {"session": []}],
+    }

@@ -160,7 +160,7 @@ def _draw_mark(view: Float32, rng: np.random.Generator) -> None:
     """Draw one mark in place, within the outer seventh of the picture."""
     size = view.shape[0]
     level = float(rng.uniform(0.5, 1.0))
-    edge = size // 7
+    edge = max(8, size // 7)
     kind = int(rng.integers(3))
     if kind == 0:
         text = "".join(rng.choice(list("ALRPHFSI0123456789:. "), int(rng.integers(1, 9))))

@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up doctor test check bench lock docs secrets clean-state environment environment-dev
+.PHONY: help demo up doctor test check bench lock docs migrate password secrets clean-state environment environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -37,6 +37,12 @@ lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versi
 
 docs: environment ## write docs/settings.md from the settings
 	@exec $(PY) -m ops settings --write
+
+migrate: environment ## bring the database to the newest schema (up and demo do it by themselves)
+	@exec $(PY) -m ops prepare
+
+password: environment ## give a user a new one-time password (ARGS=username)
+	@exec $(PY) -m ops password $(ARGS)
 
 secrets: ## draw the passwords for docker-compose.yml into docker/secrets.env (once)
 	@sh ops/python.sh ops/container_secrets.py

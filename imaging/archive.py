@@ -238,8 +238,6 @@ def _count_entries(file: BinaryIO, limits: Limits, allowed: int) -> int:
     size, location = _directory(file)
     if size > limits.zip_max_directory_bytes:
         raise RejectedFile(Reason.ZIP_DIRECTORY, found=size, limit=limits.zip_max_directory_bytes)
-    if location < 0:
-        raise RejectedFile(Reason.ARCHIVE_DAMAGED)
     file.seek(location)
     directory = file.read(size)
     file.seek(0)
@@ -259,7 +257,7 @@ def _directory(file: BinaryIO) -> tuple[int, int]:
     """Give size and position of the table of contents (APPNOTE 4.3.16, and 4.3.14 for zip64).
 
     Raises:
-        RejectedFile: The archive has no end record: it is cut off or no zip at all.
+        RejectedFile: The archive has no end record, or one that does not fit it: it is cut off or no zip at all.
     """
     total = file.seek(0, io.SEEK_END)
     tail_at = max(0, total - _END.size - _MAX_COMMENT_BYTES)
@@ -268,7 +266,7 @@ def _directory(file: BinaryIO) -> tuple[int, int]:
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or found + _END.size > len(tail):
         raise RejectedFile(Reason.ARCHIVE_DAMAGED)
-    size = int(_END.unpack_from(tail, found)[5])
+    size, stated_at = (int(field) for field in _END.unpack_from(tail, found)[5:7])
     end_at = tail_at + found
     locator_at = end_at - _LOCATOR_64.size
     if locator_at >= _END_64.size:
@@ -277,6 +275,9 @@ def _directory(file: BinaryIO) -> tuple[int, int]:
             file.seek(locator_at - _END_64.size)
             record = file.read(_END_64.size)
             if record.startswith(b"PK\x06\x06"):
-                size = int(_END_64.unpack(record)[8])
+                size, stated_at = (int(field) for field in _END_64.unpack(record)[8:10])
                 end_at = locator_at - _END_64.size
-    return size, end_at - size
+    if stated_at != end_at - size:
+        # Something was put in front or cut out; zipfile would guess where the entries are.
+        raise RejectedFile(Reason.ARCHIVE_DAMAGED)
+    return size, stated_at

@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -71,6 +71,7 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 # What pydicom raises for malformed files; anything else is our own fault and must be seen.
 MALFORMED = (
     InvalidDicomError,
+    BytesLengthException,
     EOFError,
     OSError,
     ValueError,

@@ -72,6 +72,11 @@ def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable
         raise RejectedFile(Reason.MEMORY) from error
     except MALFORMED as error:
         raise RejectedFile(Reason.DAMAGED, found="DICOM") from error
+    except BaseException as error:
+        # The RLE decoder is written in Rust; its panics on damaged data come as a BaseException of this module.
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise RejectedFile(Reason.DAMAGED, found="DICOM") from None
 
 
 def _decoded(header: Header, layout: Layout, wanted: list[int]) -> Iterator[NDArray[Any]]:

@@ -9,6 +9,7 @@ guessing.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from imaging.frames import FrameGeometry, Plane
@@ -145,16 +146,13 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
         A key; names that differ only in case or leading zeros still differ by their last part.
     """
     parts: list[tuple[int, int, str]] = []
-    run = ""
-    for character in name.casefold() + "\0":
-        if run and (character in _DIGITS) != (run[0] in _DIGITS):
-            # A run of more than 18 digits is a UID or a hash, not a count: compare it as text.
-            counts = run[0] in _DIGITS and len(run) <= _LONGEST_COUNT
-            parts.append((0, int(run), "") if counts else (1, 0, run))
-            run = ""
-        run += character
-    return (*parts, (2, 0, name))
+    for run in _RUNS.findall(name.casefold()):
+        # A run of more than 18 digits is a UID or a hash, not a count: compare it as text.
+        counts = run[0] in _DIGITS and len(run) <= _LONGEST_COUNT
+        parts.append((1, int(run), "") if counts else (2, 0, run))
+    return (*parts, (0, 0, name))
 
 
+_RUNS = re.compile(r"[0-9]+|[^0-9]+")
 _DIGITS = frozenset("0123456789")
 _LONGEST_COUNT = 18

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from imaging import intensity
 from imaging.frames import Frame, FrameGeometry, ImageInfo, Intensity, Kind
@@ -31,6 +31,8 @@ from imaging.sniff import stated_size
 
 _FORMATS = {Kind.PNG: "PNG", Kind.JPEG: "JPEG", Kind.TIFF: "TIFF", Kind.BMP: "BMP"}
 _ORIENTATION = 0x0112
+# Pillow refuses by itself what has more than 178,956,970 pixels; counted here as four bytes each.
+_PILLOW_BOUND = "> 715827880"
 _TURNED = frozenset({5, 6, 7, 8})
 _DEEP_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
 _GREY = frozenset({"1", "L", "LA", "La"}) | _DEEP_GREY
@@ -70,22 +72,29 @@ def inspect_raster(kind: Kind, data: bytes, limits: Limits) -> ImageInfo:
         RejectedFile: It is broken, cut off, over a limit, or of an unsupported form.
     """
     with _opened(kind, data, limits) as picture:
-        _check_whole(kind, data, picture)
-        columns, rows = picture.size
-        frames = _page_count(picture, limits)
-        _check_total(rows * columns * frames, limits)
-        if kind is not Kind.TIFF and _orientation(picture) in _TURNED:
-            columns, rows = rows, columns
-        return ImageInfo(
-            kind=kind,
-            rows=rows,
-            columns=columns,
-            frames=frames,
-            size_bytes=len(data),
-            bits=_bits(kind, data, picture),
-            colour=_is_colour(picture),
-            geometry=(FrameGeometry(),) * frames,
-        )
+        try:
+            return _described(kind, data, picture, limits)
+        except _BROKEN as error:
+            raise _broken(kind, error) from error
+
+
+def _described(kind: Kind, data: bytes, picture: Image.Image, limits: Limits) -> ImageInfo:
+    _check_whole(kind, data, picture)
+    columns, rows = picture.size
+    frames = _page_count(picture, limits)
+    _check_total(rows * columns * frames, limits)
+    if kind is not Kind.TIFF and _orientation(picture) in _TURNED:  # a TIFF's size is given as displayed
+        columns, rows = rows, columns
+    return ImageInfo(
+        kind=kind,
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        size_bytes=len(data),
+        bits=_bits(kind, data, picture),
+        colour=_is_colour(picture),
+        geometry=(FrameGeometry(),) * frames,
+    )
 
 
 def iter_raster(kind: Kind, data: bytes, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:
@@ -122,7 +131,7 @@ def _opened(kind: Kind, data: bytes, limits: Limits) -> Image.Image:
         picture = Image.open(io.BytesIO(data), formats=[_FORMATS[kind]])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Pillow's own bound is the wider one; it is met only by sizes that the header hides from stated_size.
-        raise RejectedFile(Reason.DECODED_BYTES, found="> 178000000", limit=limits.max_decoded_bytes) from error
+        raise RejectedFile(Reason.DECODED_BYTES, found=_PILLOW_BOUND, limit=limits.max_decoded_bytes) from error
     except _BROKEN as error:
         raise _broken(kind, error) from error
     _check_size(*picture.size, limits)
@@ -168,7 +177,7 @@ def _page_count(picture: Image.Image, limits: Limits) -> int:
                 raise RejectedFile(Reason.FRAMES, found=f"> {limits.max_frames}", limit=limits.max_frames)
         picture.seek(0)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RejectedFile(Reason.DECODED_BYTES, found="> 178000000", limit=limits.max_decoded_bytes) from error
+        raise RejectedFile(Reason.DECODED_BYTES, found=_PILLOW_BOUND, limit=limits.max_decoded_bytes) from error
     except _BROKEN as error:
         raise _broken(Kind.TIFF, error) from error
     return frames
@@ -195,7 +204,7 @@ def _decode_page(kind: Kind, data: bytes, picture: Image.Image, index: int, limi
             pixels = _shallow(picture)
             rule = Intensity.FULL_RANGE
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RejectedFile(Reason.DECODED_BYTES, found="> 178000000", limit=limits.max_decoded_bytes) from error
+        raise RejectedFile(Reason.DECODED_BYTES, found=_PILLOW_BOUND, limit=limits.max_decoded_bytes) from error
     except MemoryError as error:
         raise RejectedFile(Reason.MEMORY) from error
     except _BROKEN as error:
@@ -264,9 +273,19 @@ def _bits(kind: Kind, data: bytes, picture: Image.Image) -> int:
 
 def _is_colour(picture: Image.Image) -> bool:
     if picture.mode in ("P", "PA"):
-        shades = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-        return bool((shades != shades[:, :1]).any())
+        return _has_colour(picture.palette)
     return picture.mode not in _GREY
+
+
+def _has_colour(palette: ImagePalette.ImagePalette | None) -> bool:
+    """Say whether a palette holds other shades than grey; asks the header alone, unlike Pillow's getpalette()."""
+    if palette is None:
+        return False
+    values = np.frombuffer(bytes(palette.palette), np.uint8)
+    wide = 4 if palette.rawmode in ("BGRX", "RGBX", "RGBA") else 3
+    values = values[: values.size // wide * wide]
+    shades = values.reshape(3, -1).T if palette.rawmode == "RGB;L" else values.reshape(-1, wide)[:, :3]
+    return bool((shades != shades[:, :1]).any())
 
 
 def _check_whole(kind: Kind, data: bytes, picture: Image.Image) -> None:

@@ -170,7 +170,25 @@ def stated_size(kind: Kind, head: bytes) -> tuple[int, int] | None:
         return abs(columns), abs(rows)
     if kind is Kind.JPEG:
         return jpeg_size(head)
-    return None
+    return _tiff_size(head) if kind is Kind.TIFF else None
+
+
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    """Read ImageWidth and ImageLength (tags 256, 257) from the first directory of a classic TIFF (TIFF 6.0, 2)."""
+    order = "<" if data[:2] == b"II" else ">"
+    sides: dict[int, int] = {}
+    try:
+        if struct.unpack_from(order + "H", data, 2)[0] != 42:
+            return None
+        directory = struct.unpack_from(order + "I", data, 4)[0]
+        for number in range(struct.unpack_from(order + "H", data, directory)[0]):
+            tag, form = struct.unpack_from(order + "HH", data, directory + 2 + 12 * number)
+            if tag in (256, 257) and form in (3, 4):
+                layout = order + ("H" if form == 3 else "I")
+                sides[tag] = struct.unpack_from(layout, data, directory + 2 + 12 * number + 8)[0]
+    except struct.error:
+        return None
+    return (sides[256], sides[257]) if len(sides) == 2 else None
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -16,7 +16,8 @@ STUDY, SERIES, INSTANCE = "2.25.1", "2.25.2", "2.25.3"
 def ramp(rows: int = 32, columns: int = 48, highest: int = 4095) -> NDArray[np.uint16]:
     """Give a slanted ramp from 0 to `highest`, different in each direction."""
     y, x = np.mgrid[0:rows, 0:columns]
-    return np.rint((x / (columns - 1) * 0.7 + y / (rows - 1) * 0.3) * highest).astype(np.uint16)
+    values: NDArray[np.uint16] = np.rint((x / (columns - 1) * 0.7 + y / (rows - 1) * 0.3) * highest).astype(np.uint16)
+    return values
 
 
 def mr(pixels: NDArray[Any], bits: int = 12, syntax: UID = ExplicitVRLittleEndian, **attributes: Any) -> FileDataset:
@@ -32,7 +33,8 @@ def mr(pixels: NDArray[Any], bits: int = 12, syntax: UID = ExplicitVRLittleEndia
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = UID(INSTANCE)
     meta.TransferSyntaxUID = syntax
-    ds = FileDataset("", Dataset(), preamble=b"\x00" * 128, file_meta=meta)
+    encoding = {"is_implicit_VR": syntax.is_implicit_VR, "is_little_endian": syntax.is_little_endian}
+    ds = FileDataset("", Dataset(), preamble=b"\x00" * 128, file_meta=meta, **encoding)
     ds.SOPClassUID, ds.SOPInstanceUID = MRImageStorage, INSTANCE
     ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, SERIES
     ds.Modality, ds.InstanceNumber = "MR", 7

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_windowing
+from pydicom.pixels.processing import apply_windowing
 
 from imaging import intensity
 
@@ -16,7 +18,7 @@ def test_linear_window_by_hand() -> None:
     # PS3.3 C.11.2.1.2, centre 2048, width 4096: black at 0, white at 4095, ((x - 2047.5) / 4095 + 0.5) between.
     shown = intensity.window(np.array([0, 1, 2047.5, 4095, 5000]), 2048, 4096)
     assert shown is not None
-    np.testing.assert_allclose(shown, [0, 1 / 4095, 0.5, 1, 1], atol=1e-7)
+    np.testing.assert_allclose(shown, np.array([0, 1 / 4095, 0.5, 1, 1]), atol=1e-7)
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -56,23 +58,23 @@ def test_unusable_windows_are_not_used(centre: float, width: float, function: in
 
 def test_stretch_spans_zero_to_one_and_ignores_what_does_not_count() -> None:
     values = np.array([[-5, 0], [10, 20]], np.int16)
-    np.testing.assert_allclose(intensity.stretch(values), [[0, 0.2], [0.6, 1]], atol=1e-6)
-    np.testing.assert_allclose(intensity.stretch(values, values >= 0), [[0, 0], [0.5, 1]], atol=1e-6)
+    np.testing.assert_allclose(intensity.stretch(values), np.array([[0, 0.2], [0.6, 1]]), atol=1e-6)
+    np.testing.assert_allclose(intensity.stretch(values, values >= 0), np.array([[0, 0], [0.5, 1]]), atol=1e-6)
 
 
 def test_stretch_keeps_apart_large_neighbours() -> None:
     values = np.array([2**31 - 3, 2**31 - 2, 2**31 - 1], np.int32)
-    np.testing.assert_allclose(intensity.stretch(values), [0, 0.5, 1], atol=1e-6)
+    np.testing.assert_allclose(intensity.stretch(values), np.array([0, 0.5, 1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("values", [np.full((2, 2), 7), np.full((2, 2), np.nan), np.zeros((2, 2), np.uint16)])
-def test_a_flat_picture_is_black(values: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_a_flat_picture_is_black(values: NDArray[Any]) -> None:
     np.testing.assert_array_equal(intensity.stretch(values), np.zeros((2, 2)))
 
 
 def test_values_that_are_no_numbers_are_black() -> None:
     values = np.array([1.0, np.nan, 3.0, np.inf, -np.inf, 2.0])
-    np.testing.assert_allclose(intensity.stretch(values), [0, 0, 1, 0, 0, 0.5])
+    np.testing.assert_allclose(intensity.stretch(values), np.array([0, 0, 1, 0, 0, 0.5]))
 
 
 def test_tables_hold_their_ends() -> None:

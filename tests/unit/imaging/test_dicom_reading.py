@@ -38,7 +38,7 @@ from tests.unit.imaging.dicom_files import INSTANCE, SERIES, STUDY, mr, ramp, to
 
 LIMITS = Limits()
 PIXELS = ramp()
-FULL_WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+FULL_WINDOW: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
 EXPECTED = PIXELS / 4095.0
 
 
@@ -75,7 +75,7 @@ def test_native_transfer_syntaxes(syntax: UID, source: str, tmp_path: Path, monk
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEG2000], ids=lambda syntax: syntax.keyword)
 def test_compressed_by_pydicom(syntax: UID) -> None:
     ds = mr(PIXELS, **FULL_WINDOW)
-    options = {"j2k_psnr": [80]} if syntax == JPEG2000 else {}
+    options: dict[str, Any] = {"j2k_psnr": [80]} if syntax == JPEG2000 else {}
     ds.compress(syntax, generate_instance_uid=False, **options)
     np.testing.assert_allclose(read_frame(to_bytes(ds), 0, LIMITS).pixels, EXPECTED, atol=5e-3)
 
@@ -252,7 +252,7 @@ def test_a_broken_table_is_not_used(broken: Dataset) -> None:
 
 def test_palette_indices_beyond_the_table_stay_inside_it() -> None:
     table = np.arange(0, 65536, 256, dtype=np.uint16)[:16]
-    palette = {
+    palette: dict[str, Any] = {
         f"{colour}PaletteColorLookupTable{part}": value
         for colour in ("Red", "Green", "Blue")
         for part, value in (("Descriptor", [16, 0, 16]), ("Data", table.tobytes()))
@@ -383,7 +383,7 @@ def test_enhanced_mr_keeps_geometry_window_and_rescale_a_frame() -> None:
 
 def test_frames_that_share_one_position_have_none() -> None:
     stack = np.stack([PIXELS, PIXELS])
-    place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 5]}
+    place: dict[str, Any] = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 5]}
     assert [(one.plane, one.position_mm) for one in inspect(to_bytes(mr(stack, **place)), LIMITS).geometry] == [
         ("axial", None),
         ("axial", None),

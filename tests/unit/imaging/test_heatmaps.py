@@ -15,7 +15,7 @@ from imaging import heatmaps
 
 def pixels_of(png: bytes) -> NDArray[Any]:
     """Decode to RGB(A) or grey."""
-    picture: NDArray[Any] = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture: NDArray[Any] = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED))
     if picture.ndim == 3:
         picture = picture[..., [2, 1, 0, 3][: picture.shape[2]]]
     return picture

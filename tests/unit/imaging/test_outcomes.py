@@ -5,13 +5,16 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+from babel.messages.pofile import read_po
 
 from imaging.frames import Identity
 from imaging.limits import Limits
 from imaging.outcomes import OUTCOME_OF, SENTENCES, Outcome, Reason, RejectedFile
 
+CATALOGUES = Path(__file__).parents[3] / "web" / "translations" / "id"
 PLACE = re.compile(r"%\((\w+)\)s")
 
 
@@ -56,3 +59,13 @@ def test_identity_says_nothing_of_itself() -> None:
 def test_limits_that_limit_nothing_are_refused(wrong: Mapping[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_sentence_has_its_indonesian_with_the_same_facts() -> None:
+    translated: dict[str, str] = {}
+    for path in CATALOGUES.rglob("*.po"):
+        with path.open("rb") as file:
+            translated |= {str(one.id): str(one.string) for one in read_po(file) if one.id and one.string}
+    for reason, words in SENTENCES.items():
+        assert words in translated, f"{reason} has no Indonesian sentence"
+        assert sorted(PLACE.findall(translated[words])) == sorted(PLACE.findall(words)), reason

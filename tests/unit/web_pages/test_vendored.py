@@ -10,8 +10,6 @@ FOLDER = ROOT / "web" / "static" / "vendor"
 ROW = re.compile(
     r"^\| (?P<file>\S+) \| (?P<package>\S+) \| (?P<version>\S+) \| (?P<licence>\S+) \| `(?P<digest>\w+)` \|$"
 )
-    r"^\| (?P<file>\S+) \| (?P<package>\S+) \| (?P<version>\S+) \| (?P<licence>\S+) \| `(?P<digest>\w+)` \|$"
-)
 
 
 def rows() -> dict[str, dict[str, str]]:

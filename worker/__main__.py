@@ -3,7 +3,7 @@
 Owns which queues each kind of worker serves and how its Celery process is started, so that a Procfile and a compose
 file say one word. Refuses options: everything that may be set is a setting.
 
-SIGTERM means a soft shutdown here: the running chunk gets `soft_shutdown_s` seconds to finish.
+SIGTERM lets the running chunk finish; what takes longer than `soft_shutdown_s` is given back for another worker.
 """
 
 import argparse
@@ -53,9 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description="A NeuroSight worker.")
     parser.add_argument("role", choices=sorted(ROLES))
     role = parser.parse_args(argv).role
-    # Read by billiard when it is imported, so before Celery is.
-    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-
     from celery.platforms import SecurityWarning
 
     from config.settings import SettingsError, load_settings

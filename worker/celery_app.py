@@ -11,7 +11,9 @@ Why these settings (names as of Celery 5.7):
 * `worker_disable_prefetch` and the priority order of queues: a message is fetched only when the process is free, and
   the interactive queue is looked at first.
 * No result backend, no retries, no countdown in Celery: state, retry and delay are columns.
-* Soft shutdown: SIGTERM lets the running chunk finish.
+* SIGTERM is Celery's warm shutdown: the running chunk finishes, then the process ends with status 0. What takes longer
+  than `soft_shutdown_s` gives its item back (`worker.lease.Stopping`). Celery's own soft shutdown is not used: it
+  always sleeps for its whole time, and ends with a failure.
 """
 
 from typing import Any
@@ -72,8 +74,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "worker_proc_alive_timeout": PROCESS_START_LIMIT_S,
-        "worker_soft_shutdown_timeout": settings.soft_shutdown_s,
-        "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         # Our logs are written to stderr by ourselves; Celery's proxy would swallow them in the child.

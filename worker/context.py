@@ -36,6 +36,7 @@ class Context:
         predictors: Its models.
         pace: What it did lately, for the heartbeat.
         doorbell: Wakes other workers.
+        stopping: Whether this process was told to end.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class Context:
     predictors: Predictors
     pace: Stopwatch
     doorbell: Doorbell
+    stopping: Callable[[], bool] = lambda: False
 
     def write(self, lease: Lease, change: Callable[[Session], T]) -> T:
         """Runs `change` in a write transaction, again when the database fails, for as long as the lease holds.

@@ -7,6 +7,7 @@ guards the data is not this thread but the fence in every write.
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,10 @@ ASK_EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Stopping(Exception):
+    """This process has to end: give the item back, so that another one does it."""
+
+
 class Lease:
     """Use as a context manager around the work on one claim.
 
@@ -29,13 +34,25 @@ class Lease:
         database: Where the claim stands.
         claim: The claim.
         lease_s: How long a renewal holds, seconds.
+        stopping: Whether this process was told to end.
+        grace_s: How long the work may go on after that, seconds.
 
     Attributes:
         progress: Set by the work: files or slices finished so far; written along with renewals.
     """
 
-    def __init__(self, database: Database, claim: Claim, lease_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claim: Claim,
+        lease_s: float,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        grace_s: float = 0.0,
+    ) -> None:
         self._database, self._claim, self._lease_s = database, claim, lease_s
+        self._stopping, self._grace_s = stopping, grace_s
+        self._stop_at: float | None = None
         self._ended = threading.Event()
         self._lost = threading.Event()
         self._good_until = time.monotonic() + lease_s
@@ -60,7 +77,14 @@ class Lease:
         return self._good_until - time.monotonic()
 
     def check(self) -> None:
-        """Raises LeaseLost when the claim is known to be lost: cancelled, reaped, or not renewed in time."""
+        """To be called between small steps of the work.
+
+        Raises:
+            LeaseLost: When the claim is known to be lost: cancelled, reaped, or not renewed in time.
+            Stopping: When this process has to end and the time of grace is over.
+        """
+        if self._stop_at is not None and time.monotonic() > self._stop_at:
+            raise Stopping(f"work item {self._claim.item_id}: this process has to end")
         if self._lost.is_set() or self.seconds_left <= 0:
             raise LeaseLost(f"work item {self._claim.item_id}: the lease of attempt {self._claim.attempt} is gone")
 
@@ -72,6 +96,8 @@ class Lease:
         renew_every_s = self._lease_s / 3
         renewed = time.monotonic()
         while not self._ended.wait(min(ASK_EVERY_S, renew_every_s / 2)):
+            if self._stop_at is None and self._stopping():
+                self._stop_at = time.monotonic() + self._grace_s
             try:
                 now = time.monotonic()
                 if now - renewed >= renew_every_s:

@@ -7,12 +7,14 @@ A new process first ends the leases of processes that are known to be dead on th
 for one), so that their work is taken up within seconds instead of a lease's time.
 """
 
+import mmap
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.queues import QUEUE_INTERACTIVE, QUEUES
@@ -43,19 +45,27 @@ def context() -> Context:
 def install(app: Celery, settings: Settings) -> None:
     """Connects the life of this application's worker processes to Celery's signals."""
 
-    def start(**_: object) -> None:
-        begin(settings, _queues_of(app))
+    # One byte of memory that parent and children share: the parent is told to end, the children do the work.
+    told_to_end = mmap.mmap(-1, 1)
 
+    def start(**_: object) -> None:
+        begin(settings, _queues_of(app), stopping=lambda: told_to_end[0] != 0)
+
+    def stopping(**_: object) -> None:
+        told_to_end[0] = 1
+
+    worker_shutting_down.connect(stopping, weak=False, dispatch_uid="neurosight-stopping")
     worker_process_init.connect(start, weak=False, dispatch_uid="neurosight-start")
     worker_process_shutdown.connect(_stop, weak=False, dispatch_uid="neurosight-stop")
 
 
-def begin(settings: Settings, queues: tuple[str, ...]) -> Context:
+def begin(settings: Settings, queues: tuple[str, ...], stopping: Callable[[], bool] = lambda: False) -> Context:
     """Builds the context of this process, loads the serving model if it classifies, and starts the heartbeat."""
     global _context, _heart
     logs.configure(settings)
     role = "classify" if QUEUE_INTERACTIVE in queues else "worker"
     _context = build_context(settings, worker_name(role), queues)
+    _context.stopping = stopping
     started = time.monotonic()
     expire_dead(_context)
     work.handlers()  # loads the libraries for pixels and networks now, not when the first study waits

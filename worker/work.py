@@ -9,6 +9,7 @@ Refuses to follow a message: the best item is claimed, whichever message woke us
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import structlog
@@ -22,7 +23,7 @@ from db.queries.claims import Claim, LeaseLost
 from db.states import ItemState, JobState
 from worker.context import Context
 from worker.faults import MAX_DEFERRALS, Fatal, delay_s, place_of, transient_code
-from worker.lease import Lease
+from worker.lease import Lease, Stopping
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ def turn(context: Context, turn_s: float = TURN_S) -> int:
             return done
         do(context, claim)
         done += 1
-        if time.monotonic() - started >= turn_s:
+        if time.monotonic() - started >= turn_s or context.stopping():
             return done
 
 
@@ -60,12 +61,21 @@ def do(context: Context, claim: Claim) -> None:
         task=claim.task, job_id=str(claim.job_id), work_item_id=str(claim.item_id), attempt=claim.attempt
     ):
         try:
-            with Lease(context.database, claim, context.settings.lease_s) as lease:
+            with _lease(context, claim) as lease:
                 handlers()[claim.task](context, claim, lease)
         except LeaseLost:
             _fenced(context, claim)
+        except Stopping:
+            log.warning("given_back", reason="shutdown")
+            back = partial(claims.release, claim=claim, delay_s=0.0, error_code="shutdown", counts=False)
+            _settle(context, claim, back)
         except Exception as error:  # the edge: judged, recorded, never lost
             _judge(context, claim, error)
+
+
+def _lease(context: Context, claim: Claim) -> Lease:
+    settings = context.settings
+    return Lease(context.database, claim, settings.lease_s, stopping=context.stopping, grace_s=settings.soft_shutdown_s)
 
 
 def _claim(context: Context) -> Claim | None:

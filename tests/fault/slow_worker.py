@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import imaging.reading
+import inference.engines
 import inference.predictor
 from imaging.frames import Frame
 from worker.__main__ import main
@@ -18,7 +19,7 @@ from worker.__main__ import main
 DELAY_S = float(os.environ.get("NS_TEST_DELAY_S", "0"))
 POISON_SIDE = int(os.environ.get("NS_TEST_POISON_SIDE", "0"))
 
-_choose = inference.predictor.choose
+_choose = inference.engines.choose
 _read_frame = imaging.reading.read_frame
 
 
@@ -51,8 +52,8 @@ def deadly_read_frame(*arguments: Any) -> Frame:
     return frame
 
 
-inference.predictor.choose = slow_choose
-imaging.reading.read_frame = deadly_read_frame
+vars(inference.predictor)["choose"] = slow_choose
+vars(imaging.reading)["read_frame"] = deadly_read_frame
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up doctor test check bench lock docs migrate password secrets clean-state environment environment-dev
+.PHONY: vendor translations help demo up doctor test check bench lock docs migrate password secrets clean-state environment environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -37,6 +37,12 @@ lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versi
 
 docs: environment ## write docs/settings.md from the settings
 	@exec $(PY) -m ops settings --write
+
+vendor: environment-dev ## fetch the front-end libraries anew, after a change of their versions (needs npm)
+	@exec $(PY) -m ops.vendor
+
+translations: environment-dev ## bring the Indonesian catalogue up to date with the sources (lists what is left to translate)
+	@exec $(PY) -m ops.catalogues
 
 migrate: environment ## bring the database to the newest schema (up and demo do it by themselves)
 	@exec $(PY) -m ops prepare

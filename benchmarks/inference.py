@@ -1,0 +1,109 @@
+"""How fast slices are classified and explained: `python -m benchmarks.inference` (part of `make bench`).
+
+Owns: the comparison, in one run, of the engine's raw forward pass, score and heatmap in one graph, the whole way of
+the worker, and what others do. Needs the training requirements for the latter.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import ways
+from benchmarks.measure import Way, alternate, machine, table, timed, verdict
+from benchmarks.whole_way import WholeWay
+from config.settings import ROOT, load_settings
+from imaging.limits import Limits
+from imaging.preprocess import Preprocessing, prepare
+from imaging.reading import read_frame
+from inference.artefact import load
+from inference.shipped import default_model
+
+RAW = "raw forward, one request a core"
+RAW_BATCH = "raw forward, batches of 16"
+OURS = "score + heatmap (the engine)"
+WHOLE = "whole way of the worker"
+TAPE = "per image: predict + GradientTape"
+VIS = "tf-keras-vis, batches of 16, heatmap only"
+
+PACKAGES = ("openvino", "tensorflow-cpu", "keras", "tf-keras-vis", "numpy", "opencv-python-headless", "pydicom")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints; exit status 1 when a target was missed and `--check` was given."""
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    facts = machine(PACKAGES)
+    settings = load_settings()
+    model, digest = (arguments.model, None) if arguments.model else default_model(settings.models_dir)
+    artefact = load(model, digest)
+    threads = len(os.sched_getaffinity(0))
+    examples = sorted(arguments.examples.rglob("*.dcm"))
+    if not examples:
+        print(f"There are no DICOM files under {arguments.examples}; name a folder with --examples.", file=sys.stderr)
+        return 2
+    images = _images(examples, arguments.slices, artefact.manifest.preprocessing)
+    few = images[: arguments.few]
+
+    with tempfile.TemporaryDirectory(prefix="neurosight-bench-") as folder:
+        network = ways.network_of(artefact)
+        with WholeWay(Path(folder), model, artefact.digest, examples, threads) as whole:
+            raw, raw_batch = ways.raw_requests(artefact, threads), ways.raw_batches(artefact, threads, 16)
+            ours = ways.ours(artefact, threads)
+            tape, vis = ways.gradient_tape(network), ways.tf_keras_vis(network, 16)
+            rates = alternate(
+                [
+                    Way(RAW, timed(lambda: raw(images))),
+                    Way(OURS, timed(lambda: ours(images))),
+                    Way(WHOLE, lambda: whole.run(len(images))),
+                    Way(RAW_BATCH, timed(lambda: raw_batch(images))),
+                    Way(TAPE, timed(lambda: tape(few))),
+                    Way(VIS, timed(lambda: vis(few))),
+                ],
+                arguments.rounds,
+                lambda text: print(f"... {text}", file=sys.stderr, flush=True),
+            )
+    # The stricter of the two ways to run the engine without Grad-CAM is what we are measured by.
+    base = max(RAW, RAW_BATCH, key=rates.median)
+    manifest = artefact.manifest
+    print(
+        f"\nInference: {manifest.network.name}, {manifest.network.input_size} x {manifest.network.input_size}, ", end=""
+    )
+    print(f"model {artefact.digest[:12]}; {len(images)} slices a round ({len(few)} for the slow ways), ", end="")
+    print(f"{arguments.rounds} rounds, medians; ratio to: {base}\n{facts}\n\n{table(rates, base)}\n")
+    targets = [
+        (f"{OURS} / {base}", rates.ratio(OURS, base), 0.95),
+        (f"{WHOLE} / {base}", rates.ratio(WHOLE, base), 0.85),
+        (f"{OURS} / {VIS}", rates.ratio(OURS, VIS), 10.0),
+    ]
+    for what, value, limit in targets:
+        print(verdict(what, value, limit))
+    return 1 if arguments.check and any(value < limit for _, value, limit in targets) else 0
+
+
+def _images(examples: list[Path], count: int, preprocessing: Preprocessing) -> ways.Images:
+    """Prepared slices (count, S, S, 1), the examples over and over."""
+    limits = Limits()
+    each = [prepare(read_frame(path, 0, limits).pixels, preprocessing).image for path in examples[:count]]
+    return np.stack([each[number % len(each)] for number in range(count)])[..., np.newaxis]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description="Compare ways of inference.")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="a .neurosight file; default: the shipped model")
+    parser.add_argument("--examples", type=Path, default=ROOT / "examples", metavar="DIR", help="folder of DICOM files")
+    parser.add_argument("--slices", type=int, default=128, help="slices a round (default 128)")
+    parser.add_argument("--few", type=int, default=16, help="slices a round for the slow ways (default 16)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds (default 7)")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

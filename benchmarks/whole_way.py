@@ -1,0 +1,101 @@
+"""The whole way of the worker: blob -> decode -> prepare -> infer -> commit.
+
+Owns: a temporary installation (SQLite, local blobs), real studies sent as web sends them, and the real worker code in
+this process. Timed is what the classify worker does: claiming chunks, reading blobs, decoding DICOM, preparing,
+inference with Grad-CAM, encoding heatmaps, and committing each chunk. Taking the study in is not part of it.
+"""
+
+import io
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Self
+
+import pydicom
+from sqlalchemy import func, select
+
+from config.queues import QUEUE_BATCH, QUEUE_HOUSEKEEPING, QUEUE_INTAKE, QUEUE_INTERACTIVE
+from config.settings import load_settings
+from db.migrate import upgrade
+from db.predictions import Prediction
+from tests.work_rig import context_for, submit
+from worker.housekeeping import Housekeeper
+from worker.work import turn
+
+
+class WholeWay:
+    """A worker with a promoted model and studies to do.
+
+    Args:
+        folder: Empty folder for its state.
+        model: Artefact to serve.
+        digest: Its digest.
+        examples: DICOM files to make studies of.
+        threads: Cores.
+    """
+
+    def __init__(self, folder: Path, model: Path, digest: str, examples: list[Path], threads: int) -> None:
+        models = folder / "models"
+        models.mkdir(parents=True)
+        shutil.copyfile(model, models / model.name)
+        (models / "DEFAULT").write_text(f"{digest}  {model.name}\n")
+        self._settings = load_settings(
+            var_dir=folder, models_dir=models, inference_threads=threads, engine="openvino", min_free_disk_bytes=0
+        )
+        upgrade(self._settings.resolved_database_url)
+        with Housekeeper(self._settings) as housekeeper:
+            housekeeper.register_models()
+        self._examples = examples
+        self._intake = context_for(self._settings, (QUEUE_INTAKE, QUEUE_HOUSEKEEPING), "bench-intake")
+        self._classify = context_for(self._settings, (QUEUE_INTERACTIVE, QUEUE_BATCH), "bench-classify")
+
+    def run(self, slices: int) -> tuple[int, float]:
+        """Sends a new study of so many slices, takes it in, and times its classification."""
+        submit(self._classify.database, self._settings, _study(self._examples, slices))
+        while turn(self._intake):
+            pass
+        before = self._predictions()
+        started = time.perf_counter()
+        while turn(self._classify):
+            pass
+        seconds = time.perf_counter() - started
+        done = self._predictions() - before
+        if done != slices:
+            raise RuntimeError(f"{done} of {slices} slices were classified; expected all. See the log above.")
+        return done, seconds
+
+    def close(self) -> None:
+        """Ends engines and connections."""
+        self._intake.close()
+        self._classify.close()
+
+    def __enter__(self) -> Self:
+        """The worker."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it."""
+        self.close()
+
+    def _predictions(self) -> int:
+        with self._classify.database.read() as session:
+            return session.scalar(select(func.count()).select_from(Prediction)) or 0
+
+
+def _study(examples: list[Path], slices: int) -> dict[str, bytes]:
+    """DICOM files that no other study has: real slices under new identifiers, as they were compressed."""
+    patient = f"BENCH-{uuid.uuid4().hex[:8]}"
+    study, series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    files = {}
+    for number in range(slices):
+        dataset = pydicom.dcmread(examples[number % len(examples)])
+        instance = pydicom.uid.generate_uid()
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = study, series, instance
+        dataset.file_meta.MediaStorageSOPInstanceUID = instance
+        dataset.PatientID = patient
+        dataset.InstanceNumber = number + 1
+        buffer = io.BytesIO()
+        pydicom.dcmwrite(buffer, dataset)
+        files[f"study/{number:04d}.dcm"] = buffer.getvalue()
+    return files

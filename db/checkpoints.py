@@ -26,6 +26,8 @@ class Checkpoint(WithId, Base):
     network: Mapped[str] = mapped_column(String(64))
     class_names: Mapped[list[Any]]
     manifest: Mapped[dict[str, Any]]
+    model_card: Mapped[str] = mapped_column(Text, default="")
+    """Markdown, for people."""
 
 
 class Promotion(WithId, Base):

@@ -173,6 +173,7 @@ class Housekeeper:
             network=loaded.manifest.network.name,
             class_names=tuple(loaded.manifest.class_names),
             manifest=json.loads(to_bytes(loaded.manifest)),
+            model_card=loaded.model_card,
         )
         with self._database.write() as session:
             new = loaded.digest not in checkpoints.known_digests(session)

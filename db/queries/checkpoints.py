@@ -29,6 +29,7 @@ class CheckpointFacts:
     network: str
     class_names: tuple[str, ...]
     manifest: dict[str, Any]
+    model_card: str = ""
 
 
 def register(session: Session, facts: CheckpointFacts) -> Checkpoint:
@@ -45,6 +46,7 @@ def register(session: Session, facts: CheckpointFacts) -> Checkpoint:
                 "network": facts.network[:64],
                 "class_names": list(facts.class_names),
                 "manifest": facts.manifest,
+                "model_card": facts.model_card,
             }
         ],
     )

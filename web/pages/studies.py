@@ -1,0 +1,102 @@
+"""The list of studies, and the study page: summary, filmstrip, and the stage with the heatmap.
+
+Owns these pages and the fragments that keep them live while slices finish. Every look at a study is in the audit trail
+before anything is shown.
+"""
+
+import uuid
+from typing import Any
+
+from flask import abort, render_template, request
+from flask_babel import gettext
+
+from db.queries import views
+from db.queries.summaries import THRESHOLD
+from db.queries.views import SliceView, StudyView
+from db.states import Role
+from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
+from web.access import requires, the_user
+from web.objects import VIEW_WINDOW_S, find_study, note_view
+from web.pages.blueprint import pages
+from web.services import services
+
+
+@pages.get("/studies")
+@requires(Role.SUBMITTER)
+def studies() -> str:
+    """The list of studies."""
+    try:
+        number = int(request.args.get("page", "1"))
+    except ValueError:
+        abort(404)
+    with services().database.read() as db:
+        page = views.studies_page(db, the_user().viewer, text=request.args.get("text", "").strip()[:100], number=number)
+    return render_template("studies/list.html", page=page)
+
+
+@pages.get("/studies/<uuid:study_id>")
+@requires(Role.SUBMITTER)
+def study(study_id: uuid.UUID) -> str:
+    """A study; only its summary and filmstrip when htmx asks."""
+    fragment = bool(request.headers.get("HX-Request"))
+    context = _context(study_id, once_in_s=VIEW_WINDOW_S if fragment else 0)
+    if fragment:
+        return render_template("studies/_live.html", **context)
+    wanted = request.args.get("slice", "")
+    view: StudyView = context["view"]
+    chosen = _chosen(view, wanted)
+    return render_template("studies/study.html", chosen=chosen, **context)
+
+
+@pages.get("/studies/<uuid:study_id>/slices/<uuid:slice_id>")
+@requires(Role.SUBMITTER)
+def slice_panel(study_id: uuid.UUID, slice_id: uuid.UUID) -> str:
+    """What is known of one slice, as a fragment for the stage."""
+    context = _context(study_id, once_in_s=VIEW_WINDOW_S)
+    chosen = _chosen(context["view"], str(slice_id))
+    if chosen is None or chosen.instance.id != slice_id:
+        abort(404)
+    return render_template("studies/_slice.html", chosen=chosen, **context)
+
+
+def slice_name(instance: Any) -> str:
+    """A short name of a slice for people: its number in the series, else its file's name."""
+    if instance.instance_number is not None:
+        name = str(instance.instance_number)
+    else:
+        name = str(instance.path).replace("\\", "/").rpartition("/")[2]
+    return (
+        gettext("%(name)s, frame %(frame)s", name=name, frame=instance.frame_index + 1)
+        if instance.frame_index
+        else name
+    )
+
+
+def _context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
+    with services().database.read() as db:
+        found = find_study(db, study_id)
+    note_view("study.view", study_id, once_in_s=once_in_s)
+    with services().database.read() as db:
+        view = views.study_view(db, the_user().viewer, found)
+    return {
+        "view": view,
+        "study": view.study,
+        "summary": view.summary,
+        "threshold": THRESHOLD,
+        "colour_maps": list(COLOUR_MAPS),
+        "colour_map": DEFAULT_COLOUR_MAP,
+        "opacity": round(100 * DEFAULT_OPACITY),
+        "slice_name": slice_name,
+    }
+
+
+def _chosen(view: StudyView, wanted: str) -> SliceView | None:
+    """The slice that was asked for; else the most suspicious one; None without slices."""
+    slices = [item for series in view.series for item in series.slices]
+    for item in slices:
+        if str(item.instance.id) == wanted:
+            return item
+    leading = [item for item in slices if item.prediction and item.prediction.class_name == view.summary.leading_class]
+    if leading:
+        return max(leading, key=lambda item: item.prediction.probability if item.prediction else 0.0)
+    return slices[0] if slices else None

@@ -337,7 +337,7 @@ def _study_rows(session: Session, viewer: Viewer, studies: Sequence[Study]) -> l
 
 def _paged(
     session: Session,
-    query: Select[Any],
+    query: Select[Any, *tuple[Any, ...]],
     order: Sequence[Any],
     number: int,
     rows: int = PAGE_ROWS,

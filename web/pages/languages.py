@@ -67,5 +67,5 @@ def plane_label(name: str | None) -> str:
 
 def sentence(template: str, values: dict[str, object]) -> str:
     """A sentence that comes as an English template, translated and then filled in."""
-    translated = gettext(template)
+    translated = str(gettext(template))
     return translated % values if values else translated

@@ -123,8 +123,8 @@ def unpack(archive: Path, limits: Limits, workdir: Path, budget: Budget) -> Iter
         with opened:
             overlapping = _overlapping(opened.infolist())
             for number, info in enumerate(opened.infolist(), 1):
-                if info.is_dir():
-                    continue
+                if info.file_size == 0 and (info.orig_filename.endswith("/") or _kind(info) == stat.S_IFDIR):
+                    continue  # a folder; one that claims content is a file like any other
                 name = plain(info.orig_filename.replace("\\", "/"), _MAX_NAME_SHOWN) or f"entry {number}"
                 try:
                     _check(info, limits)
@@ -160,7 +160,7 @@ def _check(info: zipfile.ZipInfo, limits: Limits) -> None:
     check_name(info.orig_filename, limits)
     if info.flag_bits & _ENCRYPTED_FLAGS:
         raise RejectedFile(Reason.ENCRYPTED)
-    kind = stat.S_IFMT(info.external_attr >> 16)
+    kind = _kind(info)
     if kind == stat.S_IFLNK:
         raise RejectedFile(Reason.LINK)
     if kind not in (0, stat.S_IFREG):
@@ -169,6 +169,11 @@ def _check(info: zipfile.ZipInfo, limits: Limits) -> None:
         raise RejectedFile(Reason.ZIP_METHOD, found=_METHOD_WORDS.get(info.compress_type, str(info.compress_type)))
     if info.file_size > limits.zip_max_member_bytes:
         raise RejectedFile(Reason.ZIP_MEMBER_BYTES, limit=limits.zip_max_member_bytes)
+
+
+def _kind(info: zipfile.ZipInfo) -> int:
+    """Give the Unix file type of an entry; 0 when the archive was not made on Unix."""
+    return stat.S_IFMT(info.external_attr >> 16)
 
 
 def _unpack_one(

@@ -438,3 +438,33 @@ def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     with pytest.raises(FileNotFoundError, match="gone"):
         list(collect([path], LIMITS, gone))
+
+
+def test_an_entry_without_a_name_and_a_folder_with_content(workdir: Path) -> None:
+    data = zipped(("x", png(1)), ("folder/", png(2)), ("y.png", png(3)), method=zipfile.ZIP_STORED)
+    at = data.index(b"PK\x01\x02")
+    nameless = bytearray(data)
+    # Let the first table entry's name be part of its comment instead.
+    nameless[at + 28 : at + 34] = struct.pack("<3H", 0, 0, 1)
+    assert reasons(from_zip(bytes(nameless), workdir)) == {
+        "up/entry 1": Reason.ENTRY_DAMAGED,  # its two headers disagree
+        "up/folder/": Reason.SPECIAL_FILE,
+        "up/y.png": Kind.PNG,
+    }
+
+
+def test_random_damage_never_escapes_as_another_error(workdir: Path) -> None:
+    random = np.random.default_rng(5)
+    wholes = [zipped(("a.dcm", DICOM), ("b/c.png", png())), inside(3, png()), overlapping(4), many_empty_entries(9)]
+    outcomes = Counter[Outcome]()
+    for _ in range(400):
+        data = bytearray(wholes[random.integers(len(wholes))])
+        first = max(0, len(data) - 300) if random.random() < 0.5 else 4
+        for at in random.integers(first, len(data), random.integers(1, 8)):
+            data[at] = random.choice([0, 1, 255, random.integers(0, 256)])
+        found = from_zip(bytes(data), workdir)
+        outcomes.update(one.outcome for one in found)
+        for left in workdir.iterdir():
+            left.unlink()
+    assert outcomes[Outcome.UNREADABLE] > 50
+    assert outcomes[Outcome.ACCEPTED] > 50

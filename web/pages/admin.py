@@ -102,7 +102,7 @@ def reset_password(user_id: uuid.UUID) -> Response:
     return _page(made=user, password=password)
 
 
-@pages.get("/admin/audit")
+@pages.get("/admin/audit", endpoint="audit")
 @requires(Role.ADMIN)
 def audit_trail() -> str:
     """The audit trail, the newest first."""

@@ -6,6 +6,7 @@ Owns one table a vocabulary; a test walks the vocabularies, so that no raw name 
 from flask import Flask
 from flask_babel import gettext, lazy_gettext
 
+from db.queries import audit
 from db.queries.summaries import Finding
 from db.states import JobState, Priority, Role, SliceState
 from imaging.outcomes import SENTENCES, Outcome, Reason
@@ -69,6 +70,11 @@ FAILURES: dict[str, object] = {
     "no_usable_slice": lazy_gettext("None of the files could be used; the receipt says why for each of them."),
     "every_slice_failed": lazy_gettext("Every slice failed; the reasons stand below."),
 }
+AUDIT_OUTCOMES = {
+    audit.OK: lazy_gettext("done"),
+    audit.DENIED: lazy_gettext("denied"),
+    audit.FAILED: lazy_gettext("failed"),
+}
 FINDINGS = {
     Finding.TUMOUR: lazy_gettext("Tumour pattern found"),
     Finding.UNCERTAIN: lazy_gettext("Uncertain: needs a human look"),
@@ -87,6 +93,7 @@ def init_app(app: Flask) -> None:
         role_label=lambda role: str(ROLES.get(role, role)),
         outcome_label=lambda outcome: str(OUTCOMES.get(outcome, outcome)),
         finding_label=lambda finding: str(FINDINGS.get(finding, finding)),
+        audit_label=lambda outcome: str(AUDIT_OUTCOMES.get(outcome, outcome)),
         reason_sentence=reason_sentence,
     )
 

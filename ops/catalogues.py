@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from babel.messages import mofile, pofile
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
 
 from config.settings import ROOT
@@ -140,6 +140,12 @@ def compiled(language: str) -> bytes:
     return buffer.getvalue()
 
 
+def is_translated(message: Message) -> bool:
+    """Whether every form of a text has its translation, and nobody marked it as doubtful."""
+    forms = message.string if isinstance(message.string, (tuple, list)) else (message.string,)
+    return all(forms) and not message.fuzzy
+
+
 def main() -> int:
     """Writes all catalogues; exit status 1 when texts are left to be translated."""
     missing = 0
@@ -149,7 +155,7 @@ def main() -> int:
         (folder / "messages.po").write_bytes(text_of(updated(language)))
         catalogue = read(language)
         (folder / "messages.mo").write_bytes(compiled(language))
-        empty = [message.id for message in catalogue if message.id and not message.string]
+        empty = [message.id for message in catalogue if message.id and not is_translated(message)]
         missing += len(empty)
         print(f"{language}: {len(catalogue)} texts, {len(empty)} to be translated")
         for text in empty:

@@ -16,6 +16,8 @@ from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
 QUIET_KEYS: Final = frozenset({"event", "level", "timestamp", "logger", "service", "pid", "process", "thread"})
+LOG_ONLY: Final = frozenset({"broker"})
+"""Services whose lines go to their log file alone: the broker greets at length and has nothing to tell an operator."""
 VALUE_LIMIT: Final = 60
 BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -38,6 +40,8 @@ class Console:
 
     def service_line(self, name: str, raw: str) -> None:
         """Shows one line that a service wrote, shortened."""
+        if name in LOG_ONLY:
+            return
         level, text = shorten(raw)
         if not text or (self._quiet and level not in {"warning", "error", "critical"}):
             return

@@ -61,7 +61,7 @@ def ensure(folder: Path, kind: str) -> bool:
     locks = [ROOT / name for name in KINDS[kind]]
     if any(is_ready(folder, lock) for lock in locks):
         return False
-    with _one_at_a_time(folder):
+    with _one_at_a_time(folder) as held:
         if any(is_ready(folder, lock) for lock in locks):
             return False
         if not _is_usable(folder):
@@ -69,7 +69,7 @@ def ensure(folder: Path, kind: str) -> bool:
         lock = locks[0]
         for old in folder.glob(STAMP_PREFIX + "*"):
             old.unlink()  # while packages change, nobody may believe the environment
-        _install(folder, lock)
+        _install(folder, lock, held)
         stamp = folder / (STAMP_PREFIX + lock.name)
         temporary = stamp.with_suffix(".new")
         temporary.write_text(stamp_of(lock))
@@ -118,7 +118,7 @@ def _create(folder: Path) -> None:
         raise EnvironmentFailed(f"{sys.executable} -m venv failed:\n{said}")
 
 
-def _install(folder: Path, lock: Path) -> None:
+def _install(folder: Path, lock: Path, held: int) -> None:
     total = len(re.findall(r"(?m)^[A-Za-z0-9][^\n]*==", lock.read_text()))
     print(f"neurosight: installing {total} packages of {lock.name}, every hash checked", flush=True)
     command = [
@@ -127,7 +127,8 @@ def _install(folder: Path, lock: Path) -> None:
     ]  # fmt: skip
     started = time.monotonic()
     lines: list[str] = []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # pip inherits the lock: should this process be killed, the next run waits until that pip has ended too.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(held,))
     assert process.stdout is not None  # noqa: S101 - for the type checker: it was asked for
     seen = 0
     for line in process.stdout:
@@ -163,7 +164,7 @@ def _progress_end() -> None:
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def _one_at_a_time(folder: Path) -> Iterator[int]:
     path = folder.with_name(folder.name + ".lock")
     with path.open("w") as file:
         try:
@@ -171,7 +172,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"neurosight: another run is making {folder.name}; waiting for it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
 def main() -> int:

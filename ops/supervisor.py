@@ -166,6 +166,8 @@ class Supervisor:
         for service in self.services:
             self._show(service)
             service.close()
+        if self._stop_reason:
+            self._console.say("all services have ended")
 
     def _show(self, service: Service) -> None:
         for line in service.new_lines():

@@ -150,7 +150,7 @@ def _file(walk: _Walk, name: str, path: Path, status: os.stat_result) -> Iterato
         yield _refused(name, status.st_size, access_rejection(error))
         return
     if sniffed.kind == ZIP:
-        yield from _archive(walk, name, path, status.st_size, Budget.of(walk.limits), depth=1)
+        yield from _archive(walk, name, path, status.st_size, Budget.of(walk.limits), depth=0)
     else:
         assert isinstance(sniffed.kind, Kind)  # noqa: S101 - sniff gives a kind, "zip" or a rejection
         yield _readable(walk, name, path, status.st_size, digest, sniffed.kind)

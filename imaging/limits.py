@@ -36,7 +36,7 @@ class Limits:
         zip_max_total_bytes: Most bytes actually unpacked from one archive, archives inside it included.
         zip_max_ratio: Largest unpacked / packed size of one entry.
         zip_ratio_floor_bytes: The ratio counts once an entry has grown past this (empty pictures pack very well).
-        zip_max_depth: How many archives may lie inside one another; 1 means no archive inside an archive.
+        zip_max_depth: How deep archives may lie inside an archive; 0 means no archive inside an archive.
         zip_max_directory_bytes: Largest table of contents of one archive, in bytes.
     """
 
@@ -54,7 +54,7 @@ class Limits:
     zip_max_total_bytes: int = 4 * GIB
     zip_max_ratio: float = 200.0
     zip_ratio_floor_bytes: int = MIB
-    zip_max_depth: int = 3
+    zip_max_depth: int = 2
     zip_max_directory_bytes: int = 32 * MIB
 
     def __post_init__(self) -> None:
@@ -68,5 +68,5 @@ class Limits:
             if field.name == "modalities":
                 if not value:
                     raise ValueError("Limits.modalities is empty: name at least one DICOM modality, e.g. {'MR'}.")
-            elif not value > 0:
+            elif not (value > 0 or (value == 0 and field.name == "zip_max_depth")):
                 raise ValueError(f"Limits.{field.name} is {value!r}: it must be greater than zero.")

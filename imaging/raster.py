@@ -12,10 +12,11 @@ because they hold scanner values of unknown range. Colour becomes grey by ITU-R 
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.quiet import silence_decoders
 from imaging.sniff import stated_size
+
+Data: TypeAlias = bytes | mmap.mmap
 
 _FORMATS = {Kind.PNG: "PNG", Kind.JPEG: "JPEG", Kind.TIFF: "TIFF", Kind.BMP: "BMP"}
 _ORIENTATION = 0x0112
@@ -57,12 +60,12 @@ _BROKEN = (
 )
 
 
-def inspect_raster(kind: Kind, data: bytes, limits: Limits) -> ImageInfo:
+def inspect_raster(kind: Kind, data: Data, limits: Limits) -> ImageInfo:
     """Describe a picture without decoding it, and check that it is whole as far as its structure shows.
 
     Args:
         kind: Format, told by content.
-        data: The whole file.
+        data: The whole file, or a map of it.
         limits: Bounds.
 
     Returns:
@@ -78,7 +81,7 @@ def inspect_raster(kind: Kind, data: bytes, limits: Limits) -> ImageInfo:
             raise _broken(kind, error) from error
 
 
-def _described(kind: Kind, data: bytes, picture: Image.Image, limits: Limits) -> ImageInfo:
+def _described(kind: Kind, data: Data, picture: Image.Image, limits: Limits) -> ImageInfo:
     _check_whole(kind, data, picture)
     columns, rows = picture.size
     frames = _page_count(picture, limits)
@@ -97,12 +100,12 @@ def _described(kind: Kind, data: bytes, picture: Image.Image, limits: Limits) ->
     )
 
 
-def iter_raster(kind: Kind, data: bytes, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:
+def iter_raster(kind: Kind, data: Data, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:
     """Decode a picture's pages one by one.
 
     Args:
         kind: Format, told by content.
-        data: The whole file.
+        data: The whole file, or a map of it.
         limits: Bounds.
         indices: Pages wanted, counted from 0; None for all.
 
@@ -122,13 +125,14 @@ def iter_raster(kind: Kind, data: bytes, limits: Limits, indices: Iterable[int] 
             yield _decode_page(kind, data, picture, index, limits)
 
 
-def _opened(kind: Kind, data: bytes, limits: Limits) -> Image.Image:
+def _opened(kind: Kind, data: Data, limits: Limits) -> Image.Image:
     silence_decoders()
     size = stated_size(kind, data)
     if size is not None:
         _check_size(*size, limits)
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        picture = Image.open(io.BytesIO(data), formats=[_FORMATS[kind]])
+        picture = Image.open(cast("IO[bytes]", file), formats=[_FORMATS[kind]])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Pillow's own bound is the wider one; it is met only by sizes that the header hides from stated_size.
         raise RejectedFile(Reason.DECODED_BYTES, found=_PILLOW_BOUND, limit=limits.max_decoded_bytes) from error
@@ -183,7 +187,7 @@ def _page_count(picture: Image.Image, limits: Limits) -> int:
     return frames
 
 
-def _decode_page(kind: Kind, data: bytes, picture: Image.Image, index: int, limits: Limits) -> Frame:
+def _decode_page(kind: Kind, data: Data, picture: Image.Image, index: int, limits: Limits) -> Frame:
     try:
         if index != picture.tell():
             picture.seek(index)
@@ -227,7 +231,7 @@ def _shallow(picture: Image.Image) -> NDArray[np.float32]:
     raise RejectedFile(Reason.PIXEL_FORMAT, found=picture.mode)
 
 
-def _deep_colour(data: bytes, index: int) -> NDArray[np.float32]:
+def _deep_colour(data: Data, index: int) -> NDArray[np.float32]:
     decoded, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, None, (index, index + 1))
     if not decoded or not pages:
         raise ValueError("the 16-bit decoder returned no page")
@@ -261,7 +265,7 @@ def _turned(pixels: NDArray[np.float32], orientation: int) -> NDArray[np.float32
     return pixels
 
 
-def _bits(kind: Kind, data: bytes, picture: Image.Image) -> int:
+def _bits(kind: Kind, data: Data, picture: Image.Image) -> int:
     if kind is Kind.PNG:
         return {1: 1, 16: 16}.get(data[24], 8)
     if kind is Kind.TIFF:
@@ -288,7 +292,7 @@ def _has_colour(palette: ImagePalette.ImagePalette | None) -> bool:
     return bool((shades != shades[:, :1]).any())
 
 
-def _check_whole(kind: Kind, data: bytes, picture: Image.Image) -> None:
+def _check_whole(kind: Kind, data: Data, picture: Image.Image) -> None:
     """Find files that end too early by their structure alone; decoding finds the rest.
 
     Raises:
@@ -298,7 +302,7 @@ def _check_whole(kind: Kind, data: bytes, picture: Image.Image) -> None:
     if kind is Kind.PNG:
         whole = _png_ends(data)
     elif kind is Kind.JPEG:
-        start = data.find(b"\xff\xda")
+        start = data.find(b"\xff\xda", 0)  # a map would search from where it was read last
         whole = start >= 0 and data.find(b"\xff\xd9", start) >= 0
     elif kind is Kind.TIFF:
         tags = getattr(picture, "tag_v2", {})
@@ -318,7 +322,7 @@ def _check_whole(kind: Kind, data: bytes, picture: Image.Image) -> None:
         raise RejectedFile(Reason.TRUNCATED, found=_FORMATS[kind])
 
 
-def _png_ends(data: bytes) -> bool:
+def _png_ends(data: Data) -> bool:
     position = 8
     while position + 12 <= len(data):
         length = int(struct.unpack_from(">I", data, position)[0])

@@ -7,6 +7,7 @@ child process under the operating system's own limits. It refuses archives and f
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -22,6 +23,8 @@ from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.raster import inspect_raster, iter_raster
 from imaging.sniff import HEAD_BYTES, sniff
+
+_MAPPED_BEYOND_BYTES = 16 * 1024 * 1024
 
 Source: TypeAlias = str | Path | bytes
 
@@ -157,10 +160,14 @@ def access_rejection(error: OSError) -> RejectedFile:
     return RejectedFile(Reason.FILE_ACCESS, found=os.strerror(error.errno) if error.errno else "unknown error")
 
 
-def _bytes_of(source: Path | bytes) -> bytes:
+def _bytes_of(source: Path | bytes) -> bytes | mmap.mmap:
+    """Give a picture's bytes; those of a long file stay on the disk until they are asked for."""
     if isinstance(source, bytes):
         return source
     try:
-        return source.read_bytes()
+        with source.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > _MAPPED_BEYOND_BYTES:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return file.read()
     except OSError as error:
         raise access_rejection(error) from error

@@ -6,6 +6,7 @@ found, and of the sizes that PNG, JPEG and BMP state up front. It refuses to dec
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 
@@ -149,7 +150,7 @@ def system_file(name: str) -> str | None:
     return _SYSTEM_NAMES.get(parts[-1].casefold())
 
 
-def stated_size(kind: Kind, head: bytes) -> tuple[int, int] | None:
+def stated_size(kind: Kind, head: bytes | mmap.mmap) -> tuple[int, int] | None:
     """Read the size that a picture states up front, without decoding it.
 
     Args:
@@ -173,7 +174,7 @@ def stated_size(kind: Kind, head: bytes) -> tuple[int, int] | None:
     return _tiff_size(head) if kind is Kind.TIFF else None
 
 
-def _tiff_size(data: bytes) -> tuple[int, int] | None:
+def _tiff_size(data: bytes | mmap.mmap) -> tuple[int, int] | None:
     """Read ImageWidth and ImageLength (tags 256, 257) from the first directory of a classic TIFF (TIFF 6.0, 2)."""
     order = "<" if data[:2] == b"II" else ">"
     sides: dict[int, int] = {}
@@ -191,7 +192,7 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     return (sides[256], sides[257]) if len(sides) == 2 else None
 
 
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
+def jpeg_size(data: bytes | mmap.mmap) -> tuple[int, int] | None:
     """Find the frame header of a JPEG or JPEG-LS stream (ISO/IEC 10918-1 B.2.2) and read its size.
 
     Args:

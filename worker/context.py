@@ -111,6 +111,5 @@ def limits_of(settings: Settings) -> Limits:
         zip_max_member_bytes=settings.zip_max_member_bytes,
         zip_max_total_bytes=settings.zip_max_total_bytes,
         zip_max_ratio=settings.zip_max_ratio,
-        # The setting counts archives inside an archive, the limit counts archives.
-        zip_max_depth=settings.zip_max_depth + 1,
+        zip_max_depth=settings.zip_max_depth,
     )

@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -107,6 +108,19 @@ def test_every_format_gives_the_same_grey(data: bytes, kind: Kind, bits: int, co
     np.testing.assert_allclose(frame.pixels, EXPECTED, atol=tolerance + 1e-6)
     assert frame.intensity is (Intensity.MIN_MAX if bits > 8 else Intensity.FULL_RANGE)
     assert (frame.plane, frame.position_mm, frame.spacing_mm) == (None, None, None)
+
+
+@pytest.mark.parametrize("data", [row[1] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_a_long_file_is_mapped_and_read_alike(data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    info, pixels = inspect(path, LIMITS), read_frame(path, 0, LIMITS).pixels
+    monkeypatch.setattr("imaging.reading._MAPPED_BEYOND_BYTES", 10)
+    assert inspect(path, LIMITS) == info == inspect(data, LIMITS)
+    np.testing.assert_array_equal(read_frame(path, 0, LIMITS).pixels, pixels)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(RejectedFile, match=r"ends too early|damaged"):
+        read_frame(path, 0, LIMITS)
 
 
 def test_one_bit_pictures_are_black_and_white() -> None:

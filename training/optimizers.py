@@ -12,19 +12,39 @@ if TYPE_CHECKING:
     import keras
 
 
-def learning_rate(step: int, warm_up_steps: int, total_steps: int, peak: float) -> float:
+def learning_rate(epoch: float, scenario: Scenario) -> float:
     """Linear warm-up, then half a cosine down to a hundredth of the peak.
 
+    How far along the cosine each phase ends is the scenario's choice (`Phase.cosine_until`); without one it follows
+    from the epochs.
+
     Args:
-        step: Counted from 0.
-        warm_up_steps: Steps of the rise.
-        total_steps: Steps of the whole run.
-        peak: The highest rate.
+        epoch: Epochs done, with the fraction of the present one.
+        scenario: The configuration.
+
+    Returns:
+        The rate of the next step.
     """
-    if step < warm_up_steps:
-        return peak * (step + 1) / warm_up_steps
-    progress = min(1.0, (step - warm_up_steps) / max(1, total_steps - warm_up_steps))
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    warm_up, peak = scenario.warm_up_epochs, scenario.learning_rate
+    if epoch < warm_up:
+        steps = sum(scenario.samples_per_epoch.values()) // scenario.batch
+        return peak * min(1.0, (epoch + 1 / steps) / warm_up)
+    start, passed = warm_up, 0.0
+    end = 0.0
+    for phase in scenario.phases:
+        end += phase.epochs
+        until = phase.cosine_until
+        if until is None:
+            until = (end - warm_up) / max(scenario.epochs - warm_up, 1e-9)
+        if epoch < end:
+            passed += (until - passed) * (epoch - start) / (end - start)
+            return _cosine(passed, peak)
+        start, passed = max(start, end), until
+    return _cosine(1.0, peak)
+
+
+def _cosine(progress: float, peak: float) -> float:
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress)))))
 
 
 def make_optimizer(scenario: Scenario) -> "keras.Optimizer":

@@ -229,12 +229,7 @@ class _Trainer:
     def step(self, images: Float32, targets: Float32, epoch: int, number: int) -> float:
         """One step; returns the loss."""
         done = epoch * self._steps + number
-        self._optimizer.learning_rate = learning_rate(
-            done,
-            round(self.scenario.warm_up_epochs * self._steps),
-            self.scenario.epochs * self._steps,
-            self.scenario.learning_rate,
-        )
+        self._optimizer.learning_rate = learning_rate(done / self._steps, self.scenario)
         # The first steps are far from any good average: the window opens slowly.
         decay = min(self.scenario.ema_decay, (1 + done) / (10 + done)) if self.scenario.ema_decay else 0.0
         return float(self._train_step(images, targets, np.float32(decay)))
@@ -273,8 +268,10 @@ class _Trainer:
     def restore(self, state: RunState) -> None:
         """The inverse of `store`."""
         model, ema, optimizer = state.part("model"), state.part("ema"), state.part("optimizer")
+        # Keras numbers random generators through the whole process: their order is what identifies them.
+        seeds = iter([value for path, value in model.items() if "seed_generator" in path])
         for variable in self.network.model.variables:
-            variable.assign(model[variable.path])
+            variable.assign(next(seeds) if "seed_generator" in variable.path else model[variable.path])
         for variable, mean in zip(self._averaged, self._average, strict=True):
             mean.assign(ema[variable.path])
         for index, variable in enumerate(self._optimizer.variables):

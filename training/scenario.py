@@ -25,10 +25,13 @@ class Phase:
     Attributes:
         size: Side of the training pictures, pixels.
         epochs: Number of epochs.
+        cosine_until: Share of the learning rate's half cosine that is passed when the phase ends, 0 to 1; without one
+            it is the phase's share of the epochs.
     """
 
     size: int
     epochs: int
+    cosine_until: float | None = None
 
 
 @dataclass(frozen=True)

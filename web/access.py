@@ -41,11 +41,14 @@ class Access:
         role: The least role; None: everybody, logged in or not.
         before_password_change: Also open to a user who must change his password first.
         header_csrf: The token against forged requests is taken from the header only (streamed bodies, JSON).
+        streamed_form: A multipart body's token is checked by the view (`sessions.check_csrf`), when it has streamed
+            the form and before it keeps anything; whatever is not multipart is checked before the view as usual.
     """
 
     role: Role | None
     before_password_change: bool = False
     header_csrf: bool = False
+    streamed_form: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,11 @@ class SignedIn:
         return self.role.includes(Role(role))
 
 
-def requires(role: Role, *, before_password_change: bool = False, header_csrf: bool = False) -> Callable[[F], F]:
+def requires(
+    role: Role, *, before_password_change: bool = False, header_csrf: bool = False, streamed_form: bool = False
+) -> Callable[[F], F]:
     """Declares that a view needs a logged-in user of at least this role. Innermost of the view's decorators."""
-    return _declare(Access(role, before_password_change, header_csrf))
+    return _declare(Access(role, before_password_change, header_csrf, streamed_form))
 
 
 def public(view: F) -> F:
@@ -171,7 +176,10 @@ def _enforce() -> Response | None:
                 facts={"needed": str(access.role), "yours": str(user.role)},
             )
     if request.method not in sessions.SAFE_METHODS and not _by_token():
-        sessions.check_csrf(from_form=not access.header_csrf)
+        if access.streamed_form and request.mimetype == "multipart/form-data":
+            sessions.check_origin()
+        else:
+            sessions.check_csrf(from_form=not access.header_csrf)
     return None
 
 

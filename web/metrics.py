@@ -63,9 +63,7 @@ class _Stored(Collector):
             model = serving(db)
         waiting = GaugeMetricFamily("neurosight_queue_waiting", "Work items that wait", labels=("queue",))
         running = GaugeMetricFamily("neurosight_queue_running", "Work items being done", labels=("queue",))
-        oldest = GaugeMetricFamily(
-            "neurosight_queue_oldest_wait_seconds", "Age of the oldest waiting", labels=("queue",)
-        )
+        oldest = GaugeMetricFamily("neurosight_queue_oldest_wait_seconds", "Age of the oldest", labels=("queue",))
         for queue in QUEUES:
             facts = queues.get(queue)
             waiting.add_metric((queue,), facts.waiting if facts else 0)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 
+from db.base import utc_now
 from db.jobs import Job
 from db.predictions import Prediction
 from db.queries import audit
@@ -93,12 +94,13 @@ def find_upload(session: Session, upload_id: uuid.UUID, *, receiving: bool = Fal
     upload = session.scalars(query.with_for_update() if lock else query).one_or_none()
     if upload is None:
         raise Hidden("upload", upload_id, exists=session.get(Upload, upload_id) is not None)
-    if receiving and upload.state != UploadState.RECEIVING:
+    expired = upload.state == UploadState.RECEIVING and upload.expires_at <= utc_now()
+    if receiving and (expired or upload.state != UploadState.RECEIVING):
         raise Problem(
             409,
             "upload_closed",
             "This upload is %(state)s and takes no more files. Start a new one.",
-            facts={"state": str(UploadState(upload.state))},
+            facts={"state": "expired" if expired else str(UploadState(upload.state))},
         )
     return upload
 

@@ -118,13 +118,13 @@ def change_own_password(user_id: uuid.UUID, old: str, new: str, actor: Actor) ->
     keys = accounts.throttling_keys(f"password:{user_id}", "", parts.settings.login_failures_allowed)
     with parts.database.read() as db:
         if accounts.login_pause_s(db, keys, window_s=parts.settings.login_pause_s) > 0:
-            raise accounts.AccountError("too many wrong passwords; wait a few minutes")
+            raise accounts.AccountError("too many wrong passwords; wait a few minutes", "old")
         user = db.get_one(User, user_id)
     if not accounts.password_matches(user.password_hash, old):
         with parts.database.write() as db:
             accounts.note_failure(db, keys)
             audit.record(db, actor, "user.password", object_kind="user", object_id=user_id, outcome=audit.DENIED)
-        raise accounts.AccountError("the old password is wrong")
+        raise accounts.AccountError("the old password is wrong", "old")
     with parts.database.write() as db:
         user = db.get_one(User, user_id)
         accounts.change_password(db, user, new, by=actor)
@@ -138,22 +138,19 @@ def cookie_token() -> str:
     return token if isinstance(token, str) else ""
 
 
-def check_csrf(*, from_form: bool) -> None:
+def check_csrf(*, from_form: bool, streamed: str | None = None) -> None:
     """Refuses a request that another site may have made the browser send.
 
     Args:
         from_form: Whether the token may stand in the form. Where bodies are streamed it must be in the header:
             looking for it in the form would read the whole body.
+        streamed: The token as it came with a form that the view streamed itself.
 
     Raises:
         Problem: 403.
     """
-    origin = request.headers.get("Origin")
-    if request.headers.get("Sec-Fetch-Site") == "cross-site" or (
-        origin not in (None, "null") and urlsplit(str(origin)).netloc != request.host
-    ):
-        raise Problem(403, "cross_site", "The request came from another site's page; it was not carried out.")
-    token = request.headers.get(CSRF_HEADER) or (request.form.get(CSRF_FIELD) if from_form else None)
+    check_origin()
+    token = request.headers.get(CSRF_HEADER) or streamed or (request.form.get(CSRF_FIELD) if from_form else None)
     try:
         validate_csrf(token)
     except ValidationError as error:
@@ -162,6 +159,15 @@ def check_csrf(*, from_form: bool) -> None:
             "csrf",
             "The page's security token is missing or too old; nothing was changed. Load the page again and repeat it.",
         ) from error
+
+
+def check_origin() -> None:
+    """Refuses a request of which the browser says that another site's page sent it. Raises Problem 403."""
+    origin = request.headers.get("Origin")
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" or (
+        origin not in (None, "null") and urlsplit(str(origin)).netloc != request.host
+    ):
+        raise Problem(403, "cross_site", "The request came from another site's page; it was not carried out.")
 
 
 def _begin(token: str) -> None:

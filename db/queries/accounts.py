@@ -40,7 +40,17 @@ _NOBODY = _HASHER.hash(secrets.token_urlsafe())
 
 
 class AccountError(ValueError):
-    """A change of an account that is refused; the message says why and what is expected."""
+    """A change of an account that is refused; the message says why and what is expected.
+
+    Args:
+        template: English sentence, with `%(name)s` places when there are facts: pages translate it, then fill it in.
+        field: The field of a form at fault, when one is: `old`, `new` or `username`.
+        **facts: What fills the places.
+    """
+
+    def __init__(self, template: str, field: str = "", **facts: object) -> None:
+        self.template, self.field, self.facts = template, field, facts
+        super().__init__(template % facts if facts else template)
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,16 @@ def check_password(password: str, username: str = "") -> None:
     """Raises AccountError when a password is too short, too long, or is the name itself."""
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         raise AccountError(
-            f"received a password of {len(password)} characters; expected {PASSWORD_MIN} to {PASSWORD_MAX}"
+            "received a password of %(length)s characters; expected %(least)s to %(most)s",
+            "new",
+            length=len(password),
+            least=PASSWORD_MIN,
+            most=PASSWORD_MAX,
         )
     if username and username.lower() in password.lower() and len(password) < len(username) + 8:
-        raise AccountError("the password is little more than the username; choose another one")
+        raise AccountError("the password is little more than the username; choose another one", "new")
     if len(set(password)) < 5:
-        raise AccountError("the password repeats very few characters; choose another one")
+        raise AccountError("the password repeats very few characters; choose another one", "new")
 
 
 def create_user(
@@ -118,12 +132,14 @@ def create_user(
     username = username.strip().lower()
     if not USERNAME.match(username):
         raise AccountError(
-            f"received the username {username[:80]!r}; expected 1 to 64 of a-z 0-9 . _ @ - beginning with a letter "
-            "or digit"
+            "received the username '%(username)s'; expected 1 to 64 of a-z 0-9 . _ @ - beginning with a letter "
+            "or digit",
+            "username",
+            username=username[:80],
         )
     check_password(password, username)
     if session.scalar(select(User.id).where(User.username == username)) is not None:
-        raise AccountError(f"the username {username!r} is taken; choose another one")
+        raise AccountError("the username '%(username)s' is taken; choose another one", "username", username=username)
     user = User(
         username=username,
         display_name=display_name[:128],
@@ -151,7 +167,7 @@ def change_password(session: Session, user: User, password: str, *, by: Actor, m
     """Sets a password and ends all sessions of the user. Raises AccountError when the password is refused."""
     check_password(password, user.username)
     if password_matches(user.password_hash, password):
-        raise AccountError("the new password is the old one; choose another one")
+        raise AccountError("the new password is the old one; choose another one", "new")
     user.password_hash = hash_password(password)
     user.must_change_password = must_change
     user.session_epoch += 1

@@ -27,7 +27,7 @@ class _Api(Api):  # type: ignore[misc] # flask-smorest has no types
 
 def init_app(app: Flask) -> None:
     """Adds the API to the app."""
-    from web.api import account, document
+    from web.api import account, checkpoints, document, jobs, pictures, predictions, studies, uploads
 
     app.config.update(
         API_TITLE="NeuroSight",
@@ -37,7 +37,7 @@ def init_app(app: Flask) -> None:
     )
     api = _Api(app)
     app.extensions["neurosight.api"] = api
-    for module in (account,):
+    for module in (uploads, jobs, studies, pictures, predictions, checkpoints, account):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
     app.register_blueprint(document.blueprint, url_prefix=PREFIX)
 

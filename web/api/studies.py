@@ -1,0 +1,105 @@
+"""API: studies and their results."""
+
+import uuid
+from typing import Any
+
+from flask import Response
+
+from db.queries import results, views
+from db.queries.summaries import THRESHOLD, Summary
+from db.queries.views import StudyView
+from db.states import Role
+from web.access import requires, the_user
+from web.api import documents, schemas
+from web.api.jobs import CSV_DOC, csv_response, studies_csv
+from web.api.routing import ApiBlueprint
+from web.objects import find_study, note_view
+from web.services import services
+
+blueprint = ApiBlueprint("studies", __name__, description="Studies and their results")
+
+RULE = (
+    f"A slice counts as a finding of its class from a probability of {THRESHOLD:g} on. One slice with a tumour class "
+    "is enough for `tumour`; tumour classes below it give `uncertain`; a study of which slices are missing is never "
+    "`no_tumour`."
+)
+
+
+@blueprint.at("GET", "/studies/<uuid:study_id>", problems=(404,))
+@blueprint.gives(200, schemas.Study)
+@requires(Role.SUBMITTER)
+def study(study_id: uuid.UUID) -> dict[str, Any]:
+    """A study: identity by role, series, summary, the model behind it."""
+    view = _view(study_id)
+    return {
+        "id": view.study.id,
+        "title": view.study.title,
+        "study_instance_uid": view.study.study_instance_uid or "",
+        "study_date": view.study.study_date,
+        "description": view.study.description,
+        "identity": view.identity,
+        "series": [
+            {
+                "id": item.series.id,
+                "number": item.series.number,
+                "description": item.series.description,
+                "modality": item.series.modality,
+                "plane": item.series.plane,
+                "series_instance_uid": item.series.series_instance_uid or "",
+                "slices": len(item.slices),
+            }
+            for item in view.series
+        ],
+        "summary": summary_document(view.summary),
+        "model": view.checkpoint,
+        "jobs": [job.id for job in view.jobs],
+        "links": documents.study_links(view.study.id),
+    }
+
+
+@blueprint.at("GET", "/studies/<uuid:study_id>/results", problems=(404,))
+@blueprint.gives(200, schemas.StudyResults)
+@requires(Role.SUBMITTER)
+def study_results(study_id: uuid.UUID) -> dict[str, Any]:
+    """Every slice in anatomical order with its prediction, or with the reason why there is none."""
+    view = _view(study_id)
+    return {
+        "study_id": view.study.id,
+        "study_instance_uid": view.study.study_instance_uid or "",
+        "accession_number": view.identity.accession_number if view.identity else "",
+        "summary": summary_document(view.summary),
+        "model": view.checkpoint,
+        "slices": [documents.slice_document(row) for row in results.slice_rows(view)],
+    }
+
+
+@blueprint.at("GET", "/studies/<uuid:study_id>/results.csv", problems=(404,))
+@blueprint.gives(200, **CSV_DOC)
+@requires(Role.SUBMITTER)
+def results_csv(study_id: uuid.UUID) -> Response:
+    """The results as CSV, one row a slice."""
+    with services().database.read() as db:
+        find_study(db, study_id)
+    return csv_response(studies_csv([study_id]), f"results-{study_id}.csv")
+
+
+def summary_document(summary: Summary) -> dict[str, Any]:
+    """The summary with its rule."""
+    return {
+        "finding": str(summary.finding),
+        "leading_class": summary.leading_class,
+        "other_classes": list(summary.other_classes),
+        "support": summary.support,
+        "analysed": summary.analysed,
+        "failed": summary.failed,
+        "waiting": summary.waiting,
+        "rule": RULE,
+    }
+
+
+def _view(study_id: uuid.UUID) -> StudyView:
+    with services().database.read() as db:
+        find_study(db, study_id)
+    note_view("study.view", study_id)
+    with services().database.read() as db:
+        return views.study_view(db, the_user().viewer, find_study(db, study_id))

@@ -1,0 +1,74 @@
+"""Pictures made from stored files: a slice in grey, its heatmap, and the overlay of both.
+
+Owns decoding one frame of a stored file within the limits, and drawing. Files were accepted by intake; a file that
+cannot be read all the same is a problem document, never a broken picture. How many are decoded at once is bounded, so
+that a page of thumbnails does not take all memory.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.orm import Session
+
+from db.predictions import Heatmap, Prediction
+from db.studies import Instance
+from imaging import heatmaps
+from imaging.frames import Frame, Pixels
+from imaging.outcomes import RejectedFile
+from imaging.reading import read_frame
+from web.problems import Problem
+from web.services import services
+
+_DECODING = threading.BoundedSemaphore(3)
+
+
+def slice_png(instance: Instance) -> bytes:
+    """The slice as it is displayed (window, inversion), PNG, 8-bit grey."""
+    return heatmaps.slice_png(_frame(instance).pixels)
+
+
+def heatmap_layer_png(instance: Instance, heatmap: Heatmap, colour_map: str) -> bytes:
+    """The heatmap alone as a transparent layer of the slice's size, PNG, 8-bit RGBA."""
+    return heatmaps.layer_png(_placed(instance, heatmap), colour_map)
+
+
+def overlay_png(instance: Instance, heatmap: Heatmap, colour_map: str, opacity: float) -> bytes:
+    """The heatmap drawn over the slice, PNG, 8-bit RGB."""
+    return heatmaps.overlay(_frame(instance).pixels, _placed(instance, heatmap), colour_map, opacity)
+
+
+def heatmap_of(session: Session, prediction: Prediction) -> Heatmap:
+    """The heatmap of a prediction. Raises Problem 404 when it has none."""
+    found = session.get(Heatmap, prediction.id)
+    if found is None:
+        raise Problem(404, "no_heatmap", "This prediction has no heatmap.")
+    return found
+
+
+def _frame(instance: Instance) -> Frame:
+    parts = services()
+    with _decoding(), parts.blobs.local_path(instance.content_sha256) as path:
+        try:
+            return read_frame(path, instance.frame_index, parts.limits)
+        except RejectedFile as rejected:
+            raise Problem(
+                422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}
+            ) from rejected
+
+
+def _placed(instance: Instance, heatmap: Heatmap) -> Pixels:
+    box = (heatmap.box_x0, heatmap.box_y0, heatmap.box_x1, heatmap.box_y1)
+    return heatmaps.place(heatmaps.decode(heatmap.png), box, (instance.rows, instance.columns))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    if not _DECODING.acquire(timeout=15):
+        raise Problem(
+            503, "busy_pictures", "Too many pictures are being made; try again.", headers={"Retry-After": "2"}
+        )
+    try:
+        yield
+    finally:
+        _DECODING.release()

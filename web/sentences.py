@@ -1,0 +1,66 @@
+"""The plain sentence behind a machine-readable code: why a file was not used, a slice or a job failed, a job waits.
+
+Owns the English templates of the codes that are not `imaging.outcomes.Reason`. Pages translate the template and then
+fill it in; the API sends it filled in, in English, beside the code.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from imaging.outcomes import SENTENCES, Reason
+
+FURTHER: Mapping[str, str] = {
+    "sent_before": "These bytes were sent before and are analysed once; the result is shown with the earlier slice.",
+    "uid_conflict": "Another file with the same identifier but other content was received; both are analysed.",
+    "blob_missing": "The stored file is missing on the server. Tell the administrator; the file must be sent again.",
+    "pixels_unusable": "The picture holds nothing that can be analysed, for example one grey value everywhere.",
+    "worker_lost": "The program that analysed this was ended several times while doing so. Try again; if it happens "
+    "again, the picture itself may be the cause.",
+    "attempt_failed": "The analysis failed. It was tried again and failed each time; try again later.",
+    "poison": "The analysis failed on every attempt, always on this picture. Try again later, or look at the file.",
+    "every_slice_failed": "No slice of this job could be analysed. The reason stands beside each slice.",
+    "no_usable_slice": "None of the files holds a slice that can be analysed. The reason stands beside each file.",
+    "disk_full": "The server's disk is full. Tell the administrator, then try again.",
+    "database_unavailable": "The database could not be reached for a long time. Try again.",
+    "storage_unavailable": "The file store could not be reached for a long time. Try again.",
+    "no_model": "No model was ready for a long time. Tell the administrator, then try again.",
+    "no_files": "The submission held no files.",
+    "waiting_for_worker": "Received and safely stored. No worker is running at the moment; it starts by itself when "
+    "one is back.",
+    "waiting_for_model": "Received and safely stored. No model is in service yet; it starts by itself when one is.",
+    "waiting_for_turn": "Received and safely stored. It waits for its turn.",
+}
+UNKNOWN = "The code of the reason is %(code)s."
+
+
+def template_of(code: str, detail: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """The English template of a code, and what fills it.
+
+    Args:
+        code: A value of `Reason`, or one of `FURTHER`; empty gives an empty sentence.
+        detail: Facts that came with it.
+
+    Returns:
+        (template with `%(name)s` places, values for exactly these places).
+    """
+    if not code:
+        return "", {}
+    values = dict(detail or {})
+    try:
+        template = SENTENCES[Reason(code)]
+    except (ValueError, KeyError):
+        template = FURTHER.get(code, UNKNOWN)
+        values["code"] = code
+    if "%(" not in template:
+        return template, {}
+    try:
+        template % values
+    except (KeyError, TypeError, ValueError):
+        return UNKNOWN, {"code": code}
+    return template, values
+
+
+def english(code: str, detail: Mapping[str, Any] | None = None) -> str:
+    """The English sentence of a code."""
+    template, values = template_of(code, detail)
+    return template % values if values else template

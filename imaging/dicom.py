@@ -269,10 +269,11 @@ def _inflated(data: bytes, meta: _Meta, limits: Limits) -> bytes:
         RejectedFile: It unpacks to more than one file may have.
         zlib.error: The stream is broken.
     """
+    cap = min(limits.max_file_bytes, limits.max_decoded_bytes)
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = unpacker.decompress(data[meta.end :], limits.max_file_bytes + 1)
-    if len(body) > limits.max_file_bytes:
-        raise RejectedFile(Reason.INFLATED_BYTES, limit=limits.max_file_bytes)
+    body = unpacker.decompress(data[meta.end :], cap + 1)
+    if len(body) > cap:
+        raise RejectedFile(Reason.INFLATED_BYTES, limit=cap)
     start, length = meta.transfer_syntax_at
     plain_syntax = ExplicitVRLittleEndian.encode("ascii").ljust(length, b"\x00")
     return data[:start] + plain_syntax + data[start + length : meta.end] + body

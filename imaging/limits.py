@@ -20,7 +20,8 @@ class Limits:
     """Bounds for reading what somebody sent.
 
     Attributes:
-        max_file_bytes: Largest single file, in bytes; also the largest data set a deflated DICOM file may inflate to.
+        max_file_bytes: Largest single file, in bytes. The smaller of this and `max_decoded_bytes` is also the largest
+            data set that a deflated DICOM file may unpack to.
         max_side: Largest number of rows or columns of one picture, in pixels.
         max_pixels: Largest number of pixels (rows x columns) of one picture.
         max_frames: Largest number of frames or pages in one file.

@@ -59,7 +59,7 @@ export class Upload {
     this.job = null;
     this.token = document.querySelector("meta[name=csrf-token]").content;
     this.running = new Set();
-    this.pause_ = null; // the wait that all senders share
+    this.hold = null; // the wait that all senders share
     this.tries = 0;
   }
 
@@ -126,9 +126,9 @@ export class Upload {
   }
 
   /** Takes up an upload of before: its files count as sent. */
-  takeUp(document_) {
-    this.id = document_.id;
-    this.items = document_.files.map(({ path, size_bytes: size }) => ({ path, file: null, size, state: "sent", loaded: size, error: "", tries: 0 }));
+  takeUp(found) {
+    this.id = found.id;
+    this.items = found.files.map(({ path, size_bytes: size }) => ({ path, file: null, size, state: "sent", loaded: size, error: "", tries: 0 }));
     this.changed();
   }
 
@@ -170,7 +170,7 @@ export class Upload {
 
   async #sender() {
     while (this.state === "sending") {
-      await this.pause_;
+      await this.hold;
       if (this.state !== "sending") return;
       const item = this.items.find(({ state }) => state === "waiting");
       if (!item) return;
@@ -289,11 +289,11 @@ export class Upload {
   /** Waits for the connection, renews the token, or stops and leaves it to the user. */
   async #mend(refused) {
     if (refused.kind === "token" && this.tries++ < 3) {
-      this.pause_ ??= this.#renew().finally(() => (this.pause_ = null));
-      await this.pause_;
+      this.hold ??= this.renew().finally(() => (this.hold = null));
+      await this.hold;
     } else if (["lost", "busy", "again", "server"].includes(refused.kind)) {
-      this.pause_ ??= this.#wait(refused).finally(() => (this.pause_ = null));
-      await this.pause_;
+      this.hold ??= this.#wait(refused).finally(() => (this.hold = null));
+      await this.hold;
     } else {
       this.#stop(refused);
     }
@@ -302,31 +302,31 @@ export class Upload {
   async #wait(refused) {
     this.trouble = refused;
     this.waitS = refused.waitS || Math.min(LONGEST_WAIT_S, 2 ** this.tries++);
+    const back = () => (this.waitS = 0);
+    addEventListener("online", back);
     while (this.waitS > 0 && this.active) {
       this.changed();
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, 1000);
-        addEventListener("online", () => ((this.waitS = 0), clearTimeout(timer), resolve()), { once: true });
-      });
+      await new Promise((resolve) => setTimeout(resolve, Math.min(1, this.waitS) * 1000));
       this.waitS = Math.max(0, this.waitS - 1);
     }
+    removeEventListener("online", back);
     this.changed();
   }
 
-  async #renew() {
+  /** Fetches a fresh security token: after a new login the old one is of no use. Returns whether there is one. */
+  async renew() {
     try {
       const answer = await fetch(this.page, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(SILENCE_MS) });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (answer.redirected || !answer.ok) this.#stop(new Refused("login"));
-      else this.token = page.querySelector("meta[name=csrf-token]").content;
+      if (!answer.redirected && answer.ok) {
+        this.token = page.querySelector("meta[name=csrf-token]").content;
+        return true;
+      }
+      this.#stop(new Refused("login"));
     } catch {
       this.trouble = new Refused("lost");
     }
-  }
-
-  /** Asks for a fresh security token: after a new login the old one is of no use. */
-  async freshToken() {
-    await this.#renew();
+    return false;
   }
 
   #well() {

@@ -165,7 +165,7 @@ def _enforce() -> Response | None:
         if user is None:
             note_denial("access", reason="anonymous")
             return _to_login()
-        if user.must_change_password and not access.before_password_change:
+        if user.must_change_password and user.via == "session" and not access.before_password_change:
             return _to_password_change()
         if not user.role.includes(access.role):
             note_denial("access", reason="role")

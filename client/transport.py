@@ -1,7 +1,7 @@
 """One HTTP connection to the server, kept open and made again when it breaks.
 
-Owns requests, patience (retry with growing pauses, `Retry-After` honoured) and the two ways a request can fail for good:
-`Refused` (the server said no: repeating would not help) and `Unreachable` (no answer although it was tried again).
+Owns requests, patience (retry with growing pauses, `Retry-After` honoured) and the two ways a request can fail for
+good: `Refused` (the server said no: repeating would not help) and `Unreachable` (no answer although it was tried again).
 """
 
 import contextlib

@@ -110,13 +110,12 @@ class Housekeeper:
                 return
         with self._database.write() as session:
             items = claims.unsent(session, resend_after_s=self._settings.resend_after_s, quiet_queues=quiet)
-        for place, (item_id, task, queue) in enumerate(items):
-            if not self._doorbell.ring(task, queue, item_id):
-                with self._database.write() as session:
-                    claims.mark_sent(session, [item[0] for item in items[place:]], None)
-                return
-        if items:
-            log.info("rung", messages=len(items))
+        sent = self._doorbell.ring_all(items)
+        if sent < len(items):
+            with self._database.write() as session:
+                claims.mark_sent(session, [item[0] for item in items[sent:]], None)
+        if sent:
+            log.info("rung", messages=sent)
 
     def register_models(self) -> None:
         """Registers the artefacts of the models folder; promotes the default one if nothing was ever promoted.

@@ -1,7 +1,8 @@
 """One HTTP connection to the server, kept open and made again when it breaks.
 
 Owns requests, patience (retry with growing pauses, `Retry-After` honoured) and the two ways a request can fail for
-good: `Refused` (the server said no: repeating would not help) and `Unreachable` (no answer although it was tried again).
+good: `Refused` (the server said no: repeating would not help) and `Unreachable` (no answer although it was tried
+again).
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 BLOCK_BYTES = 64 * 1024
-REPEATABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+REPEATABLE = frozenset({408, 425, 429, 502, 503, 504})
 BROKEN = (OSError, http.client.HTTPException)
 
 

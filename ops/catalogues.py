@@ -32,8 +32,9 @@ KEYWORDS: dict[str, Any] = {
     "ngettext": (1, 2),
     "Problem": (3,),
     "__init__": (3,),  # of a class derived from Problem
+    "AccountError": (1,),
 }
-TABLES = {"web/problems.py": ("_TITLES", "_HTTP_DETAILS")}
+TABLES = {"web/problems.py": ("_TITLES", "_HTTP_DETAILS"), "web/sentences.py": ("FURTHER", "UNKNOWN")}
 """Tables of which each text that begins with a capital letter is to be translated."""
 BY_HAND = "outcomes.po"
 
@@ -57,7 +58,7 @@ def wanted() -> Catalog:
 
 def sources() -> list[Path]:
     """The files that hold texts for people."""
-    return sorted([*(ROOT / "web").rglob("*.py"), *(ROOT / "web").rglob("*.html")])
+    return sorted([ROOT / "db/queries/accounts.py", *(ROOT / "web").rglob("*.py"), *(ROOT / "web").rglob("*.html")])
 
 
 def add(catalogue: Catalog, message: Any, name: str, comments: list[str]) -> None:

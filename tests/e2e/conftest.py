@@ -15,6 +15,7 @@ from db.queries import accounts
 from db.queries.audit import SYSTEM
 from db.states import Role
 from tests.e2e.site import Site
+from tests.e2e.world import World, populate
 from tests.servers import BrokerServer
 
 FLAGS = [
@@ -111,6 +112,12 @@ def site(
     broker_server.empty()
     with Site(folder, f"sqlite:///{database}", broker_server.url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def world(site: Site) -> World:
+    """The site's content for tests that look at pages."""
+    return populate(site)
 
 
 @pytest.fixture

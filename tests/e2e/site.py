@@ -89,7 +89,7 @@ class Site:
             try:
                 requests.get(f"{self.url}/health/live", timeout=5)
                 return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 assert self._web.poll() is None, self.output()
                 assert time.monotonic() < deadline, self.output()
                 time.sleep(0.1)

@@ -1,0 +1,86 @@
+"""A site with something to look at: a finished study of real images, a mixed folder, a failed job, one of each page.
+
+Owns the content that page tests need, put in by the rows and workers of the real way.
+"""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from config.settings import ROOT
+from db.doorbell import Doorbell
+from db.jobs import JobStudy
+from db.predictions import Prediction
+from db.states import JobState, Role
+from tests.e2e.site import Site
+from tests.work_rig import make_user, submit, wait_ended
+
+EXAMPLES = ROOT / "examples"
+
+
+@dataclass(frozen=True)
+class World:
+    """Ids of what is there."""
+
+    job: uuid.UUID
+    mixed_job: uuid.UUID
+    failed_job: uuid.UUID
+    study: uuid.UUID
+    prediction: uuid.UUID
+
+    def addresses(self) -> dict[str, Role | None]:
+        """Every page, and the least role that sees it; None: nobody is logged in."""
+        return {
+            "/login": None,
+            "/submit": Role.SUBMITTER,
+            "/jobs": Role.CLINICIAN,
+            "/jobs?text=nothing+of+this+name": Role.CLINICIAN,
+            f"/jobs/{self.job}": Role.CLINICIAN,
+            f"/jobs/{self.mixed_job}": Role.CLINICIAN,
+            f"/jobs/{self.failed_job}": Role.CLINICIAN,
+            "/studies": Role.CLINICIAN,
+            f"/studies/{self.study}": Role.CLINICIAN,
+            f"/predictions/{self.prediction}": Role.CLINICIAN,
+            "/model": Role.SUBMITTER,
+            "/help": Role.SUBMITTER,
+            "/account": Role.SUBMITTER,
+            "/password": Role.SUBMITTER,
+            "/admin/users": Role.ADMIN,
+            "/admin/audit": Role.ADMIN,
+        }
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by the path that a browser would send."""
+    return {
+        f"{folder.name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def populate(site: Site) -> World:
+    """Submits the examples and waits until they are done."""
+    doorbell = Doorbell(site.settings)
+    user = make_user(site.database, Role.SUBMITTER)
+
+    def send(files: dict[str, bytes], title: str) -> uuid.UUID:
+        return submit(site.database, site.settings, files, user=user, doorbell=doorbell, title=title)
+
+    jobs = [
+        send(files_of(EXAMPLES / "one" / "dicom"), "Example one"),
+        send(files_of(EXAMPLES / "mixed"), "A mixed folder"),
+        send({"notes/readme.txt": b"not an image"}, "Only a text"),
+    ]
+    states = wait_ended(site.database, jobs, 120)
+    doorbell.close()
+    assert states[0] == JobState.SUCCEEDED, states
+    assert states[2] == JobState.FAILED, states
+    with site.database.read() as session:
+        study = session.scalars(select(JobStudy.study_id).where(JobStudy.job_id == jobs[0])).first()
+        prediction = session.scalars(select(Prediction.id).where(Prediction.job_id == jobs[0])).first()
+    assert study is not None
+    assert prediction is not None
+    return World(jobs[0], jobs[1], jobs[2], study, prediction)

@@ -15,9 +15,11 @@ from typing import Any, Final
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-QUIET_KEYS: Final = frozenset({"event", "level", "timestamp", "logger", "service", "pid", "process", "thread"})
+QUIET_KEYS: Final = frozenset({"event", "level", "timestamp", "time", "logger", "service", "pid", "process", "thread"})
 LOG_ONLY: Final = frozenset({"broker"})
 """Services whose lines go to their log file alone: the broker greets at length and has nothing to tell an operator."""
+EVERYDAY_EVENTS: Final = frozenset({"request"})
+"""One a page and picture: in the log file, but no news."""
 VALUE_LIMIT: Final = 60
 BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -101,6 +103,8 @@ def shorten(raw: str) -> tuple[str, str]:
     except ValueError:
         return "info", raw
     level = str(record.get("level", "info")).lower()
+    if record.get("event") in EVERYDAY_EVENTS and level in {"info", "debug"}:
+        return level, ""
     facts = " ".join(
         f"{key}={_short(value)}" for key, value in record.items() if key not in QUIET_KEYS and value not in (None, "")
     )

@@ -15,8 +15,8 @@ workers = 1
 worker_class = "gthread"
 threads = _settings.web_threads
 timeout = 60
-graceful_timeout = 5  # streams of live progress never end by themselves
-keepalive = 5
+graceful_timeout = 3  # streams of live progress never end by themselves
+keepalive = 2
 # An upload is streamed to disk by the application; gunicorn itself buffers nothing.
 worker_tmp_dir = None
 forwarded_allow_ips = "127.0.0.1"  # forwarded headers are judged by the application (proxy_count)

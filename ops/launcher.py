@@ -25,6 +25,7 @@ from ops.supervisor import StartFailed, Supervisor
 READY_TIMEOUT_S = 120.0
 STILL_WAITING_S = 10.0
 PROBE_TIMEOUT_S = 5.0
+TIDY_S = 10.0
 
 EXPECTED = (
     local.AlreadyRunning,
@@ -79,7 +80,10 @@ def launch(when_ready: WhenReady, *, quiet: bool, procfile: Path | None = None) 
             target=_await_ready, args=(state, console, supervisor, when_ready), name="readiness", daemon=True
         )
         watcher.start()
-        return supervisor.run()
+        try:
+            return supervisor.run()
+        finally:
+            watcher.join(timeout=TIDY_S)  # it ends the accounts that it made
 
 
 def readiness(url: str) -> tuple[bool, str]:

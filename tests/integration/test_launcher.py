@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,11 +29,11 @@ web: python tests/integration/launcher_service.py web
 TIMEOUT_S = 30.0
 
 
-def eventually(question: Callable[[], object], what: str) -> None:
+def eventually(question: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
     """Waits until `question` is true."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while not question():
-        assert time.monotonic() < deadline, f"waited {TIMEOUT_S:.0f} s for: {what}"
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for: {what}"
         time.sleep(0.05)
 
 
@@ -85,9 +89,11 @@ class Launched:
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+def launch(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[..., Launched]]:
     """Starts launchers in one folder, and ends those that a failed test left."""
     started: list[Launched] = []
+    (tmp_path / "var").mkdir()
+    shutil.copyfile(sqlite_template, tmp_path / "var" / "neurosight.db")  # migrating is tested elsewhere
 
     def start(procfile: str = PROCFILE, **environment: str) -> Launched:
         started.append(Launched(tmp_path, procfile, **environment))
@@ -99,6 +105,25 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
             launched.process.send_signal(signal.SIGINT)
             launched.ended()
         groups.end(groups.left_over(launched.var_dir / "run"), 1.0)
+
+
+def test_the_first_start_migrates_and_a_newer_database_is_refused(
+    launch: Callable[..., Launched], tmp_path: Path
+) -> None:
+    database = tmp_path / "var" / "neurosight.db"
+    database.unlink()
+    first = launch().until_ready()
+    assert re.search(r"neurosight.db is at revision \w+ \(was empty\)\n", first.said)
+    first_login = re.compile(r"first login: admin, one-time password [a-z2-9-]{23} ")
+    eventually(lambda: first_login.search(first.said), "the first login")
+    first.process.send_signal(signal.SIGINT)
+    assert first.ended() == 0
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
+        connection.commit()
+    second = launch()
+    assert second.ended() == 1
+    assert "the database is at revision from_the_future, which this version of the code does not know" in second.said
 
 
 def processes_of(var_dir: Path) -> list[str]:

@@ -6,8 +6,6 @@ import.
 """
 
 import logging
-from importlib import import_module
-from importlib.util import find_spec
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -31,7 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SettingsError: When the settings are not usable.
         UndeclaredAccess: When a route does not say who may call it.
     """
-    from web import access, api, headers, health, logs, metrics, objects, problems, services, sessions
+    from web import access, api, headers, health, logs, metrics, objects, pages, problems, services, sessions
 
     if settings is None:
         settings = load_settings()
@@ -58,8 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.init_app(app)
     health.init_app(app)
     api.init_app(app)
-    if find_spec("web.pages") is not None:
-        import_module("web.pages").init_app(app)
+    pages.init_app(app)
     access.check_declared(app)
     logging.getLogger("web").debug("app built")
     return app

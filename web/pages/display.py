@@ -28,8 +28,8 @@ def init_app(app: Flask) -> None:
 
 
 def moment(value: datetime | None) -> str:
-    """A point in time, short."""
-    return str(format_datetime(value, "medium")) if value else "–"
+    """A point in time in UTC, saying so: readers sit in several time zones."""
+    return f"{format_datetime(value, 'd MMM y, HH:mm')} UTC" if value else "–"
 
 
 def percent(value: float) -> str:

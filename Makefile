@@ -30,7 +30,7 @@ check: environment-dev ## lint, format, types, import rules, one migration head
 	@exec $(PY) -m ops.check
 
 bench: environment-dev ## measure speed on this machine: every figure comes from here
-	@exec $(PY) -m benchmarks $(ARGS)
+	@exec $(PY) -m benchmarks.inference $(ARGS)
 
 lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@exec $(PY) -m ops.lock $(ARGS)
@@ -48,7 +48,7 @@ migrate: environment ## bring the database to the newest schema (up and demo do 
 	@exec $(PY) -m ops prepare
 
 password: environment ## give a user a new one-time password (ARGS=username)
-	@exec $(PY) -m ops password $(ARGS)
+	@exec $(PY) -m web accounts password $(ARGS)
 
 secrets: ## draw the passwords for docker-compose.yml into docker/secrets.env (once)
 	@sh ops/python.sh ops/container_secrets.py

@@ -31,10 +31,6 @@ def parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="list every setting")
     settings.add_argument("--write", action="store_true", help="write docs/settings.md")
 
-    password = commands.add_parser("password", help="give a user a new one-time password")
-    password.add_argument("username")
-
-    commands.add_parser("first-admin", help="make the first admin of an empty system")
     commands.add_parser("prepare", help="containers: migrate the database and make the blob store's bucket")
     commands.add_parser("worker-health", help="containers: 0 when the worker on this host lives")
 
@@ -71,10 +67,6 @@ def _run(wanted: argparse.Namespace) -> int:
         from ops import settings_page
 
         return settings_page.run(write=wanted.write)
-    if wanted.command == "first-admin":
-        return _first_admin()
-    if wanted.command == "password":
-        return _new_password(wanted.username)
     if wanted.command in {"prepare", "worker-health"}:
         from ops import containers
 
@@ -82,30 +74,6 @@ def _run(wanted: argparse.Namespace) -> int:
     from ops import clean
 
     return clean.run(ask=not wanted.yes)
-
-
-def _first_admin() -> int:
-    from config.settings import load_settings
-    from ops import accounts
-
-    made = accounts.first_admin(load_settings())
-    if made is None:
-        print("neurosight: there are users already; `python -m ops password NAME` gives one a new password.")
-        return 1
-    print(f"neurosight: first login: {made[0]}, one-time password {made[1]} (shown this once)")
-    return 0
-
-
-def _new_password(username: str) -> int:
-    from config.settings import load_settings
-    from ops import accounts, local
-
-    password = accounts.new_password(load_settings(var_dir=local.var_folder()), username)
-    if password is None:
-        print(f"neurosight: there is no user {username!r}.", file=sys.stderr)
-        return 1
-    print(f"neurosight: one-time password of {username}: {password} (must be changed at the next login)")
-    return 0
 
 
 if __name__ == "__main__":

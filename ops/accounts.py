@@ -67,18 +67,3 @@ def visitor(settings: Settings, username: str, role: Role) -> Iterator[Visitor]:
                 accounts.disable_user(session, session.get_one(User, user_id), by=SYSTEM)
     finally:
         database.close()
-
-
-def new_password(settings: Settings, username: str) -> str | None:
-    """Gives a user a new one-time password (a forgotten one cannot be read back); None when there is no such user."""
-    database = Database(settings.resolved_database_url)
-    try:
-        with database.write() as session:
-            user = accounts.find_user(session, username)
-            if user is None:
-                return None
-            password = accounts.new_password()
-            accounts.change_password(session, user, password, by=SYSTEM, must_change=True)
-            return password
-    finally:
-        database.close()

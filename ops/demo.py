@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from client import Client, Refused, Unreachable, gather
+from client.api import Sending
 from config.settings import ROOT
 from db.states import Role
 from ops import accounts, launcher
-from ops.api import Api, ApiError, Document
 from ops.console import Console, fraction_bar, table
 from ops.local import Local
 from ops.supervisor import Supervisor
@@ -22,6 +23,7 @@ DEFAULT_STUDY = ROOT / "examples" / "one" / "dicom"
 JOB_TIMEOUT_S = 900.0
 POLL_S = 0.4
 BAR_WIDTH = 20
+PATIENCE_S = 30.0
 NOTICE = "Research use only. Not for diagnosis or treatment decisions."
 
 FINDINGS = {
@@ -31,6 +33,9 @@ FINDINGS = {
     "incomplete": "incomplete: nothing found so far, and slices are missing",
     "none": "no slice was analysed",
 }
+
+
+Document = dict[str, Any]
 
 
 class DemoFailed(Exception):
@@ -56,13 +61,13 @@ def run(*, once: bool, study: Path | None = None) -> int:
     def tour(state: Local, console: Console, supervisor: Supervisor) -> None:
         first = accounts.first_admin(state.settings)
         with accounts.visitor(state.settings, "demo", Role.CLINICIAN) as visitor:
-            api = Api(state.web_url, visitor.token)
             try:
-                job = _classify(api, chosen, console, supervisor)
-                if job is None:
-                    return  # told to stop meanwhile
-                _show(api, job, console)
-            except (ApiError, DemoFailed) as error:
+                with Client(state.web_url, visitor.token, patience_s=PATIENCE_S) as client:
+                    job = _classify(client, chosen, console, supervisor)
+                    if job is None:
+                        return  # told to stop meanwhile
+                    _show(client, job, console)
+            except (Refused, Unreachable, DemoFailed) as error:
                 supervisor.stop(f"the demo failed: {error}", exit_status=1)
                 return
             _say_where(state, job, visitor, first, console)
@@ -76,16 +81,15 @@ def run(*, once: bool, study: Path | None = None) -> int:
     return launcher.launch(tour, quiet=True)
 
 
-def _classify(api: Api, chosen: Path, console: Console, supervisor: Supervisor) -> Document | None:
+def _classify(client: Client, chosen: Path, console: Console, supervisor: Supervisor) -> Document | None:
     """Sends the study and follows its job to the end; None when the system was told to stop."""
     shown = chosen.relative_to(ROOT) if chosen.is_relative_to(ROOT) else chosen
     console.say(f"sending {shown}")
-    job = api.submit(
-        chosen,
-        f"demo {chosen.parent.name}",
-        lambda sent, total: console.bar(sent, total, "files sent"),
-        priority="urgent",
-    )
+
+    def sent(state: Sending) -> None:
+        console.bar(state.files_done, state.files, state.trouble or "files sent")
+
+    job = client.submit(gather([chosen]), title=f"demo {chosen.parent.name}", priority="urgent", on_progress=sent)
     console.end_bar()
     deadline = time.monotonic() + JOB_TIMEOUT_S
     told = -1
@@ -106,7 +110,7 @@ def _classify(api: Api, chosen: Path, console: Console, supervisor: Supervisor) 
             waits_for = job.get("waits_for")
             console.bar(0, 1, waits_for["sentence"] if waits_for else "files are being opened")
         time.sleep(POLL_S)
-        job = api.get(job["links"]["self"])
+        job = client.job(job["id"])
     console.end_bar()
     if job["state"] not in ("succeeded", "partial"):
         reason = job["failure"]["sentence"] if job["failure"] else "without a stated reason"
@@ -115,9 +119,9 @@ def _classify(api: Api, chosen: Path, console: Console, supervisor: Supervisor) 
     return job
 
 
-def _show(api: Api, job: Document, console: Console) -> None:
+def _show(client: Client, job: Document, console: Console) -> None:
     for reference in job["studies"]:
-        results = api.get(reference["links"]["results"])
+        results = client.study_results(reference["id"])
         console.plain()
         console.plain(console.bold(f"Study {reference['title']}".rstrip()))
         for line in table(
@@ -130,7 +134,7 @@ def _show(api: Api, job: Document, console: Console) -> None:
         model = results["model"]
         if model:
             console.plain(f"  model: {model['name']} ({model['network']}), digest {model['digest'][:16]}")
-    receipt = api.get(job["links"]["receipt"])
+    receipt = client.receipt(job["id"])
     counts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(receipt["outcomes"].items()))
     console.plain(f"  batch receipt: {receipt['total']} files: {counts}")
 

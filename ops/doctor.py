@@ -7,13 +7,14 @@ mend: it says how.
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from client import Client, Refused, Unreachable, gather
 from config.settings import Settings, SettingsError, load_settings
 from db.states import Role
-from ops import accounts, checks, local, phantom
-from ops.api import Api, ApiError
+from ops import accounts, checks, launcher, local, phantom
 from ops.checks import Answer, Verdict, fail, ok, warn
 from ops.console import table
 
@@ -76,19 +77,12 @@ def web_url(settings: Settings) -> str:
 def check_web(settings: Settings) -> list[Answer]:
     """The pages answer, and the system calls itself ready."""
     url = web_url(settings)
-    try:
-        Api(url).get("/health/live")
-    except (ApiError, ValueError) as error:
-        return [fail("web", str(error), "start it with make up; see var/log/web.log")]
-    answers = [ok("web", f"{url} answers")]
-    try:
-        Api(url).get("/health/ready")
-        answers.append(ok("readiness", "a study sent now would be classified"))
-    except ApiError:
-        answers.append(
-            fail("readiness", "the system says that it is not ready", f"see {url}/health/ready and the lines above")
-        )
-    return answers
+    ready, missing = launcher.readiness(url)
+    if ready:
+        return [ok("web", f"{url} answers"), ok("readiness", "a study sent now would be classified")]
+    if missing == launcher.NO_ANSWER:
+        return [fail("web", f"{url} does not answer", "start it with make up; see var/log/web.log")]
+    return [ok("web", f"{url} answers"), fail("readiness", missing, "mend what the other lines name")]
 
 
 def check_round_trip(settings: Settings, timeout_s: float) -> list[Answer]:
@@ -103,35 +97,27 @@ def check_round_trip(settings: Settings, timeout_s: float) -> list[Answer]:
             study = Path(folder) / "phantom"
             study.mkdir()
             phantom.write(study, slices=SLICES)
-            api = Api(web_url(settings), visitor.token)
-            job = api.submit(study, "doctor's phantom", lambda _sent, _total: None, priority="urgent")
-            while not job["ended"]:
-                if time.monotonic() - started > timeout_s:
-                    return [
-                        fail(
-                            name,
-                            f"is {job['state']} after {timeout_s:.0f} s",
-                            "see var/log/intake.log and classify.log",
-                        )
-                    ]
-                time.sleep(POLL_S)
-                job = api.get(job["links"]["self"])
-            taken_s = time.monotonic() - started
-            return _judge(api, job, taken_s)
-    except ApiError as error:
+            with Client(web_url(settings), visitor.token, patience_s=timeout_s) as client:
+                sent = client.submit(gather([study]), title="doctor's phantom", priority="urgent")
+                job = sent
+                for job in client.follow(sent["id"], period_s=POLL_S):
+                    if time.monotonic() - started > timeout_s and not job["ended"]:
+                        found = f"is {job['state']} after {timeout_s:.0f} s"
+                        return [fail(name, found, "see var/log/intake.log and var/log/classify.log")]
+                return _judge(client, job, time.monotonic() - started)
+    except (Refused, Unreachable) as error:
         return [fail(name, str(error), "see var/log/web.log")]
     except SQLAlchemyError as error:
         return [fail(name, f"no account could be made ({type(error).__name__})", "mend the database first")]
 
 
-def _judge(api: Api, job: dict[str, object], taken_s: float) -> list[Answer]:
+def _judge(client: Client, job: dict[str, Any], taken_s: float) -> list[Answer]:
     name = "round trip"
     if job["state"] != "succeeded":
         return [fail(name, f"the job ended as {job['state']}", "see its receipt on the page, and var/log/")]
-    links, studies = job["links"], job["studies"]
-    if not isinstance(links, dict) or not isinstance(studies, list) or len(studies) != 1:
-        return [fail(name, f"made {studies!r}; expected one study", "see var/log/intake.log")]
-    results = api.get(studies[0]["links"]["results"])
+    if len(job["studies"]) != 1:
+        return [fail(name, f"made {len(job['studies'])} studies of one", "see var/log/intake.log")]
+    results = client.study_results(job["studies"][0]["id"])
     found = [item["prediction"] for item in results["slices"] if item["prediction"]]
     problems = []
     if len(found) != SLICES:
@@ -140,9 +126,9 @@ def _judge(api: Api, job: dict[str, object], taken_s: float) -> list[Answer]:
         total = sum(prediction["probabilities"].values())
         if abs(total - 1.0) > 1e-3:
             problems.append(f"probabilities add up to {total:.4f}")
-        if not api.fetch(prediction["links"]["heatmap"]).startswith(PNG_START):
+        if not client.get(prediction["links"]["heatmap"]).body.startswith(PNG_START):
             problems.append("a heatmap is no PNG")
-    outcomes = api.get(str(links["receipt"]))["outcomes"]
+    outcomes = client.receipt(job["id"])["outcomes"]
     if outcomes.get("accepted") != SLICES or sum(outcomes.values()) != SLICES + 1:
         problems.append(f"the receipt counts {outcomes}; expected {SLICES} accepted and 1 that is not an image")
     if problems:

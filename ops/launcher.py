@@ -26,6 +26,7 @@ READY_TIMEOUT_S = 120.0
 STILL_WAITING_S = 10.0
 PROBE_TIMEOUT_S = 5.0
 TIDY_S = 10.0
+NO_ANSWER = "web does not answer yet"
 
 EXPECTED = (
     local.AlreadyRunning,
@@ -100,7 +101,7 @@ def readiness(url: str) -> tuple[bool, str]:
         with error:
             return False, _missing(error.read())
     except (OSError, ValueError):
-        return False, "web does not answer yet"
+        return False, NO_ANSWER
 
 
 def _missing(body: bytes) -> str:

@@ -11,7 +11,8 @@ from config.settings import ROOT
 from ops import settings_page
 
 TARGETS = {
-    "help", "demo", "up", "doctor", "test", "check", "bench", "lock", "docs", "migrate", "password", "secrets", "clean-state",
+    "help", "demo", "up", "doctor", "test", "check", "bench", "lock", "docs", "migrate", "password", "secrets", "translations",
+    "clean-state",
 }  # fmt: skip
 LOCKS = ("requirements", "requirements-dev", "requirements-train", "requirements-containers", "requirements-gpu")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: ; ([^\\]+?))? \\$", re.MULTILINE)

@@ -32,7 +32,7 @@ def specification() -> dict[str, Any]:
     return schema
 
 
-def validate(compose: object) -> None:
+def validate(compose: Any) -> None:
     """Raises ValidationError when `compose` breaks the specification."""
     schema = specification()
     jsonschema.validators.validator_for(schema)(schema).validate(compose)

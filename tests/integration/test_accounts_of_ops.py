@@ -7,7 +7,7 @@ from db.queries import accounts
 from db.session import Database
 from db.states import Role
 from db.users import AuditEvent
-from ops.accounts import first_admin, new_password, visitor
+from ops.accounts import first_admin, visitor
 
 
 def test_the_first_admin_is_made_once_and_must_change_the_password(settings: Settings, database: Database) -> None:
@@ -40,16 +40,3 @@ def test_a_visitor_is_gone_when_the_visit_ends(settings: Settings, database: Dat
     with database.read() as session:
         actions = set(session.scalars(select(AuditEvent.action)))
     assert {"user.create", "token.create", "token.revoke", "user.disable", "user.enable"} <= actions
-
-
-def test_a_forgotten_password_is_replaced_not_read(settings: Settings, database: Database) -> None:
-    made = first_admin(settings)
-    assert made is not None
-    fresh = new_password(settings, made[0])
-    assert fresh not in (None, made[1])
-    assert new_password(settings, "nobody") is None
-    with database.read() as session:
-        user = accounts.find_user(session, made[0])
-        assert user is not None
-        assert user.must_change_password
-        assert accounts.password_matches(user.password_hash, str(fresh))

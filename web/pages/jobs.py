@@ -9,7 +9,9 @@ from typing import Any
 
 from flask import Response, abort, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, ngettext
+from sqlalchemy.orm import Session
 
+from db.jobs import ReceivedFile
 from db.queries import audit, heartbeats, settle, views
 from db.states import JOB_ENDED, JobState, Role
 from web.access import actor, requires, the_user
@@ -58,10 +60,23 @@ def job(job_id: uuid.UUID) -> str:
         if request.headers.get(FRAGMENT):
             return render_template("jobs/_progress.html", **context)
         context["sender"] = views.sender_name(db, found)
-        context["receipt"] = views.receipt_page(db, job_id, outcome=request.args.get("outcome", ""), number=_number())
-        context["receipt"].query["job_id"] = job_id
+        context["receipt"] = _receipt(db, job_id)
         context["duplicate_of"] = views.visible_job(db, viewer, found.duplicate_of_id)
     return render_template("jobs/job.html", **context)
+
+
+@pages.get("/jobs/<uuid:job_id>/receipt")
+@requires(Role.SUBMITTER)
+def job_receipt(job_id: uuid.UUID) -> str:
+    """The batch receipt of a job as a fragment, fetched until its files are open."""
+    with services().database.read() as db:
+        found = find_job(db, job_id)
+        return render_template(
+            "jobs/_receipt.html",
+            job=found,
+            counts=views.receipt_counts(db, job_id),
+            receipt=_receipt(db, job_id),
+        )
 
 
 @pages.post("/jobs/<uuid:job_id>/cancel")
@@ -98,6 +113,12 @@ def retry_job(job_id: uuid.UUID) -> Response:
     else:
         flash(gettext("There is nothing to try again in this job."), "warn")
     return _to(job_id)
+
+
+def _receipt(db: Session, job_id: uuid.UUID) -> views.Page[ReceivedFile]:
+    page = views.receipt_page(db, job_id, outcome=request.args.get("outcome", ""), number=_number())
+    page.query["job_id"] = job_id  # for the addresses of the other pages
+    return page
 
 
 def _number() -> int:

@@ -77,14 +77,22 @@
     by("next").disabled = place < 0 || place >= list.length - 1;
   }
 
+  // Scrolls the filmstrip, whichever way it lies, never the page.
+  function reveal(thumb) {
+    const film = by("series");
+    film.scrollTo({
+      left: thumb.offsetLeft - (film.clientWidth - thumb.clientWidth) / 2,
+      top: thumb.offsetTop - (film.clientHeight - thumb.clientHeight) / 2,
+    });
+  }
+
   function show(id, { record = true } = {}) {
     const thumb = thumbOf(id);
     if (!thumb) return;
     current = id;
     by("original").src = thumb.dataset.image;
     mark();
-    const row = thumb.parentElement;
-    row.scrollTo({ left: thumb.offsetLeft - row.clientWidth / 2 + thumb.clientWidth / 2 });
+    reveal(thumb);
     draw();
     panel(thumb);
     if (record) history.replaceState(null, "", `?slice=${id}`);
@@ -175,6 +183,7 @@
   document.addEventListener("htmx:afterSwap", () => {
     applyFilter();
     const thumb = thumbOf(current);
+    if (thumb) reveal(thumb);
     if (thumb && !by("panel").querySelector(".verdict") && thumb.dataset.layer) { panel(thumb); draw(); }
   });
 

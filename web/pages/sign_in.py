@@ -4,9 +4,13 @@ Owns these forms. What a login means (throttling, sessions, audit) is decided in
 browser to another site afterwards, and to say whether a name exists.
 """
 
-from flask import Response, flash, make_response, render_template, request, session
+from urllib.parse import urlsplit
+
+from flask import Response, current_app, flash, make_response, render_template, request, session
 from flask_babel import gettext, ngettext
 from sqlalchemy import select
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from db.jobs import Job
 from db.queries import accounts
@@ -102,7 +106,19 @@ def set_language() -> Response:
         if user is not None:
             with services().database.write() as db:
                 db.get_one(User, user.id).locale = wanted
-    return go(safe_path(request.form.get("next")) or "/")
+    back = safe_path(request.form.get("next"))
+    return go(back if back and _opens(back) else "/")
+
+
+def _opens(path: str) -> bool:
+    """Whether the path is one that a browser can open: the switch also stands on answers to forms."""
+    try:
+        current_app.url_map.bind("").match(urlsplit(path).path, method="GET")
+    except RequestRedirect:
+        return True
+    except HTTPException:
+        return False
+    return True
 
 
 def _login_page(back: str | None, error: str = "", *, status: int = 200, wait_s: int = 0) -> Response:

@@ -50,9 +50,14 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("one", "one/dicom", lazy_gettext("Example one"), lazy_gettext("DICOM, three planes. Its source says: glioma.")),
     Sample(
-        "two", "two/dicom", lazy_gettext("Example two"), lazy_gettext("DICOM, three planes. Its source says: meningioma.")
+        "one", "one/dicom", lazy_gettext("Example one"), lazy_gettext("DICOM, three planes. Its source says: glioma.")
+    ),
+    Sample(
+        "two",
+        "two/dicom",
+        lazy_gettext("Example two"),
+        lazy_gettext("DICOM, three planes. Its source says: meningioma."),
     ),
     Sample(
         "three",
@@ -61,7 +66,10 @@ SAMPLES = (
         lazy_gettext("PNG pictures, three planes. Its source says: pituitary tumour."),
     ),
     Sample(
-        "four", "four/dicom", lazy_gettext("Example four"), lazy_gettext("A very small study. Its source says: meningioma.")
+        "four",
+        "four/dicom",
+        lazy_gettext("Example four"),
+        lazy_gettext("A very small study. Its source says: meningioma."),
     ),
     Sample(
         "mixed",
@@ -158,9 +166,16 @@ def _words() -> dict[str, str]:
         "failed": gettext("not sent"),
         "empty": gettext("empty file (0 bytes)"),
         "file_too_large": gettext("Larger than the {limit} accepted for one file; it is not sent."),
-        "too_many": gettext("These are {count} files; at most {limit} are accepted in one submission. Remove some, or pack them into a zip archive."),
-        "too_large": gettext("Together these files have {size}; at most {limit} are accepted in one submission. Remove some."),
-        "unreadable": gettext("This file cannot be read any more: it was moved, changed or removed. Remove it here and choose it again."),
+        "too_many": gettext(
+            "These are {count} files; at most {limit} are accepted in one submission. Remove some, or pack them into a "
+            "zip archive."
+        ),
+        "too_large": gettext(
+            "Together these files have {size}; at most {limit} are accepted in one submission. Remove some."
+        ),
+        "unreadable": gettext(
+            "This file cannot be read any more: it was moved, changed or removed. Remove it here and choose it again."
+        ),
         "counts": gettext("{count} files, {size}"),
         "progress": gettext("{done} of {count} files, {sent} of {size}"),
         "speed": gettext("{speed}/s"),
@@ -176,8 +191,13 @@ def _words() -> dict[str, str]:
         "busy": gettext("The server is busy. It is tried again in {seconds} s."),
         "trying": gettext("Trying again …"),
         "logged_out": gettext("You are logged out. Log in again in a new tab, then go on here; nothing is lost."),
-        "disk_full": gettext("The server's disk is full. Tell the administrator; when there is room again, go on here. Nothing that has arrived is lost."),
-        "leftover": gettext("{count} files were not sent; the reasons stand below. Try them again, or submit the others without them."),
+        "disk_full": gettext(
+            "The server's disk is full. Tell the administrator; when there is room again, go on here. "
+            "Nothing that has arrived is lost."
+        ),
+        "leftover": gettext(
+            "{count} files were not sent; the reasons stand below. Try them again, or submit the others without them."
+        ),
         "without": gettext("Submit without them"),
         "finishing": gettext("Everything has arrived. The job is being made …"),
         "done": gettext("Submitted. The job's page opens."),

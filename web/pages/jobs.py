@@ -56,12 +56,12 @@ def job(job_id: uuid.UUID) -> str:
             "counts": views.receipt_counts(db, job_id),
             "studies": views.studies_of_job(db, viewer, job_id),
             "failures": views.failed_slices(db, job_id),
+            "duplicate_of": views.visible_job(db, viewer, found.duplicate_of_id),
         }
         if request.headers.get(FRAGMENT):
             return render_template("jobs/_progress.html", **context)
         context["sender"] = views.sender_name(db, found)
         context["receipt"] = _receipt(db, job_id)
-        context["duplicate_of"] = views.visible_job(db, viewer, found.duplicate_of_id)
     return render_template("jobs/job.html", **context)
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from os import sched_getaffinity
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from inference.manifest import Manifest
 Float32 = npt.NDArray[np.float32]
 Slice = Frame | npt.NDArray[np.floating[Any]]
 Source = TypeVar("Source")
+Result = TypeVar("Result")
 
 SLICE_ERRORS: Final = (RejectedFile, PreprocessingError)
 """What may be wrong with a slice itself; anything else is the system's fault and is not swallowed."""
@@ -77,8 +79,9 @@ class Predictor:
         self.manifest: Manifest = artefact.manifest
         self.digest: str = artefact.digest
         self.engine: Engine = engine
-        self._threads = threads or len(sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="prepare")
+        count = max(threads or len(sched_getaffinity(0)), engine.lanes)
+        self._window = 2 * max(engine.group, count)
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="slices")
 
     def predict(self, frames: Sequence[Slice]) -> list[Prediction]:
         """Classifies slices that are decoded already.
@@ -115,32 +118,17 @@ class Predictor:
         Raises:
             Exception: Whatever else `read` raises, unchanged; results before it were yielded.
         """
-        waiting: deque[tuple[Source, Future[Prepared | Exception]]] = deque()
-        upcoming = iter(sources)
-        ahead = 2 * self.engine.group
+        if self.engine.group == 1:
+            # Each thread takes a slice from its file to its result: every core is busy, none waits for a batch.
+            yield from self._ahead(sources, lambda source: self._whole(source, read))
+            return
         group: list[tuple[Source, Prepared | Exception]] = []
-
-        def fill() -> None:
-            while len(waiting) < ahead:
-                try:
-                    source = next(upcoming)
-                except StopIteration:
-                    return
-                waiting.append((source, self._pool.submit(self._prepare, source, read)))
-
-        try:
-            fill()
-            while waiting:
-                source, future = waiting.popleft()
-                group.append((source, future.result()))
-                fill()
-                if len(group) >= self.engine.group:
-                    ready, group = group, []
-                    yield from self._run(ready)
-            yield from self._run(group)
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        for item in self._ahead(sources, lambda source: self._prepare(source, read)):
+            group.append(item)
+            if len(group) == self.engine.group:
+                yield from self._run(group)
+                group = []
+        yield from self._run(group)
 
     def warm_up(self) -> None:
         """Runs one black slice, so that a model or engine that cannot run fails at start and not on a patient's slice.
@@ -165,6 +153,29 @@ class Predictor:
     ) -> None:
         """Closes it."""
         self.close()
+
+    def _ahead(self, sources: Iterable[Source], work: Callable[[Source], Result]) -> Iterator[tuple[Source, Result]]:
+        """Does `work` in threads on a bounded number of sources ahead; yields in order."""
+        upcoming = iter(sources)
+        waiting: deque[tuple[Source, Future[Result]]] = deque()
+        try:
+            while True:
+                for source in islice(upcoming, self._window - len(waiting)):
+                    waiting.append((source, self._pool.submit(work, source)))
+                if not waiting:
+                    return
+                source, future = waiting.popleft()
+                yield source, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _whole(self, source: Source, read: Callable[[Source], Slice]) -> Prediction | Exception:
+        prepared = self._prepare(source, read)
+        if isinstance(prepared, Exception):
+            return prepared
+        output = self.engine.run(prepared.image[np.newaxis, ..., np.newaxis])
+        return _prediction(self.manifest, output, 0, prepared)
 
     def _prepare(self, source: Source, read: Callable[[Source], Slice]) -> Prepared | Exception:
         try:

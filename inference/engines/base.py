@@ -10,7 +10,7 @@ The promises, each held by the contract tests on every engine:
   gives the same bits on the same engine, machine and library versions;
 * engines agree with each other within 1e-4 in probability;
 * wrong type, shape, NaN or a value outside [0, 1] is an `EngineInputError`, never a quiet result;
-* `run` may be called from several threads; calls wait for one another.
+* `run` may be called from several threads.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,11 @@ class Engine(Protocol):
 
     @property
     def group(self) -> int:
-        """How many slices should be handed over at once to keep it busy. Changes speed, never results."""
+        """How many slices should be handed over at once. Changes speed, never results."""
+
+    @property
+    def lanes(self) -> int:
+        """How many threads should call `run` at the same time to keep it busy. Changes speed, never results."""
 
     def run(self, images: Float32) -> EngineOutput:
         """Scores and explains n prepared slices.
@@ -92,11 +96,6 @@ def check_images(images: npt.NDArray[Any], input_size: int) -> None:
     # A NaN makes both comparisons false.
     if not (low >= 0.0 and high <= 1.0):
         raise EngineInputError(f"received values from {low:g} to {high:g}; {expected} (no NaN).")
-
-
-def empty_output(manifest: Manifest) -> EngineOutput:
-    """The result for no slices."""
-    return allocate(manifest, 0)
 
 
 def allocate(manifest: Manifest, rows: int) -> EngineOutput:

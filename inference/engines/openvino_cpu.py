@@ -5,18 +5,20 @@ with bfloat16 would otherwise be given it without asking, and results would diff
 
 Each slice is its own inference request over a graph of fixed batch 1, one request a core at a time, one thread each.
 Measured, that is faster than batches (`python -m benchmarks.inference` shows it for the shipped model), and it makes a
-slice's result independent of its neighbours and of the number of threads by construction: no sum is ever split.
+slice's result independent of its neighbours and of the number of threads by construction: no sum is ever split. It
+also lets several threads that decode slices hand each to the engine as soon as it is ready.
 """
 
 import os
-import threading
+import queue
+from collections import deque
 from typing import Any
 
 import numpy as np
 import openvino
 
 from inference.artefact import Artefact
-from inference.engines.base import EngineOutput, Float32, allocate, check_images, check_output, empty_output
+from inference.engines.base import EngineOutput, Float32, allocate, check_images, check_output
 from inference.errors import EngineError
 from inference.manifest import Manifest
 
@@ -26,8 +28,8 @@ _OUTPUTS = ("scores", "probabilities", "heatmaps", "features")
 class OpenVinoEngine:
     """Runs an artefact's OpenVINO graph on the CPU.
 
-    Safe to call from several threads; calls wait for one another. Not safe to carry across a fork: build it in the
-    process that uses it.
+    Safe to call from several threads, which share the cores. Not safe to carry across a fork: build it in the process
+    that uses it.
 
     Args:
         artefact: A verified artefact.
@@ -42,7 +44,6 @@ class OpenVinoEngine:
     def __init__(self, artefact: Artefact, threads: int = 0) -> None:
         self._manifest = artefact.manifest
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._lock = threading.Lock()
         size = artefact.manifest.network.input_size
         try:
             core = openvino.Core()
@@ -66,8 +67,9 @@ class OpenVinoEngine:
             ) from None
         _check_graph(compiled, artefact.manifest)
         self._indices = {name: _index(compiled, name) for name in _OUTPUTS}
-        self._queue = openvino.AsyncInferQueue(compiled, self._threads)
-        self._input = compiled.input(0)
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self._threads):
+            self._idle.put(compiled.create_infer_request())
 
     @property
     def device(self) -> str:
@@ -76,37 +78,56 @@ class OpenVinoEngine:
 
     @property
     def group(self) -> int:
-        """A few slices a core: enough to keep all busy, few enough for quick answers."""
-        return max(8, 4 * self._threads)
+        """Each slice for itself."""
+        return 1
+
+    @property
+    def lanes(self) -> int:
+        """One a core."""
+        return self._threads
 
     def run(self, images: Float32) -> EngineOutput:
         """See `inference.engines.base.Engine.run`."""
         check_images(images, self._manifest.network.input_size)
-        if len(images) == 0:
-            return empty_output(self._manifest)
         output = allocate(self._manifest, len(images))
-        rows = {self._indices[name]: getattr(output, name) for name in _OUTPUTS}
-
-        def keep(request: Any, row: int) -> None:
-            for index, array in rows.items():
-                array[row] = request.get_output_tensor(index).data[0]
-
-        with self._lock:
-            self._queue.set_callback(keep)
-            try:
-                for row in range(len(images)):
-                    self._queue.start_async({0: np.ascontiguousarray(images[row : row + 1])}, row)
-            finally:
-                # Never leave requests running that write into arrays of a call that is gone.
-                self._queue.wait_all()
+        running: deque[tuple[Any, int]] = deque()
+        try:
+            for row in range(len(images)):
+                request = self._next_request(running, output)
+                request.start_async({0: np.ascontiguousarray(images[row : row + 1])})
+                running.append((request, row))
+            while running:
+                self._idle.put(self._finish(running, output))
+        finally:
+            # After an error: no request may go on writing, and none may be lost to later calls.
+            while running:
+                request, _ = running.popleft()
+                request.wait()
+                self._idle.put(request)
         check_output(output)
         return output
 
     def close(self) -> None:
-        """Drops the compiled graph."""
-        with self._lock:
-            self._queue.wait_all()
-            del self._queue
+        """Waits for the requests and drops them and the graph."""
+        for _ in range(self._threads):
+            self._idle.get()
+
+    def _next_request(self, running: deque[tuple[Any, int]], output: EngineOutput) -> Any:
+        """A request that is free; when there is none, this call's own oldest one, once its result is kept."""
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            # Waiting for others while holding requests could lock two calls against each other.
+            return self._finish(running, output) if running else self._idle.get()
+
+    def _finish(self, running: deque[tuple[Any, int]], output: EngineOutput) -> Any:
+        """Waits for the oldest request of a call and copies its results into its row."""
+        request, row = running[0]
+        request.wait()
+        for name, index in self._indices.items():
+            getattr(output, name)[row] = request.get_output_tensor(index).data[0]
+        running.popleft()
+        return request
 
 
 def _index(compiled: Any, name: str) -> int:

@@ -72,6 +72,11 @@ class TensorFlowEngine:
         """The compiled batch."""
         return _BATCH
 
+    @property
+    def lanes(self) -> int:
+        """One: a batch fills the device."""
+        return 1
+
     def run(self, images: Float32) -> EngineOutput:
         """See `inference.engines.base.Engine.run`."""
         check_images(images, self._manifest.network.input_size)

@@ -24,6 +24,7 @@ JOB_TIMEOUT_S = 900.0
 POLL_S = 0.4
 BAR_WIDTH = 20
 PATIENCE_S = 30.0
+READY_TIMEOUT_S = 180.0
 NOTICE = "Research use only. Not for diagnosis or treatment decisions."
 
 FINDINGS = {
@@ -78,7 +79,7 @@ def run(*, once: bool, study: Path | None = None) -> int:
             while not supervisor.stopping:
                 time.sleep(POLL_S)
 
-    return launcher.launch(tour, quiet=True)
+    return launcher.launch(tour, quiet=True, give_up_after_s=READY_TIMEOUT_S)
 
 
 def _classify(client: Client, chosen: Path, console: Console, supervisor: Supervisor) -> Document | None:

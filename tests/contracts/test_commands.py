@@ -10,10 +10,9 @@ import pytest
 from config.settings import ROOT
 from ops import settings_page
 
-TARGETS = {
-    "help", "demo", "up", "doctor", "test", "check", "bench", "lock", "docs", "migrate", "password", "secrets", "translations",
-    "clean-state",
-}  # fmt: skip
+MAKEFILE = (ROOT / "Makefile").read_text()
+STEPS = {"environment", "environment-dev"}
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) - STEPS
 LOCKS = ("requirements", "requirements-dev", "requirements-train", "requirements-containers", "requirements-gpu")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: ; ([^\\]+?))? \\$", re.MULTILINE)
 
@@ -26,6 +25,10 @@ def pins(name: str) -> dict[tuple[str, str], str]:
 def test_make_alone_lists_every_command() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(re.findall(r"^  make ([a-z-]+) ", done.stdout, re.MULTILINE)) == TARGETS
+    assert {"demo", "up", "doctor", "test", "check", "bench", "clean-state"} <= TARGETS
+    declared = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    assert declared is not None
+    assert set(declared[1].split()) == TARGETS | STEPS, "a file of that name must not hide a command"
     assert "research use only" in done.stdout
 
 

@@ -52,7 +52,7 @@ class WholeWay:
 
     def run(self, slices: int) -> tuple[int, float]:
         """Sends a new study of so many slices, takes it in, and times its classification."""
-        submit(self._classify.database, self._settings, _study(self._examples, slices))
+        submit(self._classify.database, self._settings, new_study(self._examples, slices))
         while turn(self._intake):
             pass
         before = self._predictions()
@@ -83,7 +83,7 @@ class WholeWay:
             return session.scalar(select(func.count()).select_from(Prediction)) or 0
 
 
-def _study(examples: list[Path], slices: int) -> dict[str, bytes]:
+def new_study(examples: list[Path], slices: int) -> dict[str, bytes]:
     """DICOM files that no other study has: real slices under new identifiers, as they were compressed."""
     patient = f"BENCH-{uuid.uuid4().hex[:8]}"
     study, series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()

@@ -12,6 +12,7 @@ import ast
 import io
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ TABLES = {"web/problems.py": ("_TITLES", "_HTTP_DETAILS"), "web/sentences.py": (
 BY_HAND = "outcomes.po"
 
 _LEFT_OUT = ('"POT-Creation', '"PO-Revision', '"Generated-By', '"Report-Msgid', "# Copyright", "# FIRST AUTHOR")
+_NO_DATE = datetime(2000, 1, 1, tzinfo=UTC)
 _TRANSLATOR = "the maintainers of NeuroSight"
 
 
@@ -137,6 +139,7 @@ def compiled(language: str) -> bytes:
     for message in read(language, BY_HAND):
         if message.id:
             whole.add(message.id, message.string, flags=message.flags)
+    whole.creation_date = whole.revision_date = _NO_DATE  # else every run gives other bytes
     mofile.write_mo(buffer, whole)
     return buffer.getvalue()
 

@@ -9,8 +9,9 @@ from flask_babel import gettext, lazy_gettext
 from db.queries import audit
 from db.queries.summaries import Finding
 from db.states import JobState, Priority, Role, SliceState
-from imaging.outcomes import SENTENCES, Outcome, Reason
+from imaging.outcomes import Outcome
 from web.pages.languages import sentence
+from web.sentences import template_of
 
 JOB_STATES = {
     JobState.RECEIVED: lazy_gettext("received"),
@@ -52,24 +53,6 @@ OUTCOMES: dict[str, object] = {
     Outcome.ENCRYPTED: lazy_gettext("encrypted"),
     "uid_conflict": lazy_gettext("conflicting identifier"),
 }
-FAILURES: dict[str, object] = {
-    "sent_before": lazy_gettext(
-        "This file was received before, in an earlier submission; its result is shown here too."
-    ),
-    "uid_conflict": lazy_gettext(
-        "Another file with the same identifier but other content was received; both are analysed. Check the export."
-    ),
-    "worker_lost": lazy_gettext("The worker was lost each time it tried this; try again, or look at the file."),
-    "poison": lazy_gettext("This stopped its worker each time and was set aside, so that the rest could finish."),
-    "pixels_unusable": lazy_gettext("The pixels of this slice could not be used; export it again."),
-    "blob_missing": lazy_gettext("The stored file is missing: tell the administrator, then send the study again."),
-    "disk_full": lazy_gettext("The server's disk is full: tell the administrator, then try again."),
-    "database_unavailable": lazy_gettext("The database could not be reached for a long time; try again."),
-    "storage_unavailable": lazy_gettext("The file store could not be reached for a long time; try again."),
-    "no_model": lazy_gettext("No model was ready for a long time: tell the administrator, then try again."),
-    "no_usable_slice": lazy_gettext("None of the files could be used; the receipt says why for each of them."),
-    "every_slice_failed": lazy_gettext("Every slice failed; the reasons stand below."),
-}
 AUDIT_OUTCOMES = {
     audit.OK: lazy_gettext("done"),
     audit.DENIED: lazy_gettext("denied"),
@@ -99,15 +82,17 @@ def init_app(app: Flask) -> None:
 
 
 def reason_sentence(reason: str, detail: dict[str, object], outcome: str = "") -> str:
-    """The sentence that says why a file or a slice ended as it did.
+    """The sentence that says why a file or a slice ended as it did, in the reader's language.
 
     Args:
         reason: A `Reason`, or a failure code of a worker.
-        detail: What fills the sentence's places.
-        outcome: Said instead when the reason has no sentence.
+        detail: What fills the sentence's places; words among them ("a PDF document") are translated too.
+        outcome: Said instead when there is no reason.
     """
-    if reason in set(Reason):
-        return sentence(SENTENCES[Reason(reason)], detail)
-    if reason in FAILURES:
-        return str(FAILURES[reason])
-    return str(OUTCOMES[Outcome(outcome)]) if outcome in set(Outcome) else gettext("Failed (%(code)s).", code=reason)
+    if not reason and outcome in set(Outcome):
+        return str(OUTCOMES[Outcome(outcome)])
+    template, values = template_of(reason or "unknown", detail)
+    return sentence(
+        template,
+        {name: gettext(value) if isinstance(value, str) and value else value for name, value in values.items()},
+    )

@@ -2,18 +2,24 @@
 
 Owns which queues each kind of worker serves and how its Celery process is started, so that a Procfile and a compose
 file say one word. Refuses options: everything that may be set is a setting.
+A worker that fails starts again by itself; one that was told to end stays ended.
 
 SIGTERM lets the running chunk finish; what takes longer than `soft_shutdown_s` is given back for another worker.
 """
 
 import argparse
+import logging
 import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from config.queues import QUEUE_BATCH, QUEUE_HOUSEKEEPING, QUEUE_INTAKE, QUEUE_INTERACTIVE
+
+RESTART_PAUSE_S: Final = 1.0
 
 
 class Role(NamedTuple):
@@ -54,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("role", choices=sorted(ROLES))
     role = parser.parse_args(argv).role
     from celery.platforms import SecurityWarning
+    from celery.signals import worker_shutting_down
 
     from config.settings import SettingsError, load_settings
     from worker import logs
@@ -71,8 +78,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     # It warns of pickled messages from strangers; ours are JSON with one id (`accept_content`).
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = create_app(settings)
-    app.worker_main(arguments(role, settings.log_level))
-    return 0
+    told_to_end = threading.Event()
+
+    def ending(**_: object) -> None:
+        told_to_end.set()
+
+    worker_shutting_down.connect(ending, weak=False, dispatch_uid="neurosight-told-to-end")
+    try:
+        app.worker_main(arguments(role, settings.log_level))
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    if status == 0 or told_to_end.is_set():
+        return status
+    return _start_again(status)
+
+
+def _start_again(status: int) -> int:
+    """Becomes a new worker in this process's place.
+
+    Celery ends with a failure when the connection to the broker breaks at certain moments (kombu 5.7: closing a
+    channel restores its messages over the connection that is gone). Work in progress is safe either way; what is
+    missing then is a worker.
+    """
+    logging.getLogger("worker").error("worker_starts_again", extra={"status": status})
+    time.sleep(RESTART_PAUSE_S)
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - replaced on purpose: the process id stays
 
 
 if __name__ == "__main__":

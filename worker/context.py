@@ -4,8 +4,9 @@ Owns building it (after the fork, never before) and turning settings into imagin
 its own: `worker.lifecycle` keeps the one of this process.
 """
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -37,6 +38,7 @@ class Context:
         pace: What it did lately, for the heartbeat.
         doorbell: Wakes other workers.
         stopping: Whether this process was told to end.
+        busy: Held by the thread that works: one item at a time.
     """
 
     settings: Settings
@@ -49,6 +51,7 @@ class Context:
     pace: Stopwatch
     doorbell: Doorbell
     stopping: Callable[[], bool] = lambda: False
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, lease: Lease, change: Callable[[Session], T]) -> T:
         """Runs `change` in a write transaction, again when the database fails, for as long as the lease holds.

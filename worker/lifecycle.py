@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _context: Context | None = None
 _heart: "Heart | None" = None
+_helper: "Helper | None" = None
 
 
 def context() -> Context:
@@ -61,7 +62,7 @@ def install(app: Celery, settings: Settings) -> None:
 
 def begin(settings: Settings, queues: tuple[str, ...], stopping: Callable[[], bool] = lambda: False) -> Context:
     """Builds the context of this process, loads the serving model if it classifies, and starts the heartbeat."""
-    global _context, _heart
+    global _context, _heart, _helper
     logs.configure(settings)
     role = "classify" if QUEUE_INTERACTIVE in queues else "worker"
     _context = build_context(settings, worker_name(role), queues)
@@ -73,13 +74,18 @@ def begin(settings: Settings, queues: tuple[str, ...], stopping: Callable[[], bo
         follow(_context)
     _heart = Heart(_context, period_s=min(5.0, settings.worker_ready_age_s / 4))
     _heart.start()
+    _helper = Helper(_context)
+    _helper.start()
     log.info("worker_started", worker=_context.name, queues=list(queues), seconds=round(time.monotonic() - started, 3))
     return _context
 
 
 def end() -> None:
     """Stops the heartbeat, removes the worker's row, closes everything."""
-    global _context, _heart
+    global _context, _heart, _helper
+    if _helper is not None:
+        _helper.stop()
+        _helper = None
     if _heart is not None:
         _heart.stop()
         _heart = None
@@ -163,6 +169,31 @@ class Heart(threading.Thread):
                 )
         except SQLAlchemyError as error:
             log.warning("heartbeat_missed", error=type(error).__name__)
+
+
+class Helper(threading.Thread):
+    """Looks now and then for work that waits although this process is idle, and does it.
+
+    Messages only save waiting; without a broker, or with a parent process that has gone deaf to it, this thread is what
+    keeps the promise that committed work is done.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(name="helper", daemon=True)
+        self._context = context
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Looks until stopped."""
+        patience_s = self._context.settings.resend_after_s
+        while not self._ended.wait(patience_s / 2):
+            # Twice the time after which a lost message is sent again: it is not messages that are missing.
+            work.help_out(self._context, waited_s=2 * patience_s)
+
+    def stop(self) -> None:
+        """Ends the thread after the item in its hands."""
+        self._ended.set()
+        self.join(timeout=2.0)
 
 
 def _stop(**_: object) -> None:

@@ -43,6 +43,36 @@ def handlers() -> Mapping[str, Handler]:
 
 def turn(context: Context, turn_s: float = TURN_S) -> int:
     """Does waiting items until there are none or the turn is over; returns how many were done."""
+    with context.busy:
+        return _turn(context, turn_s)
+
+
+def help_out(context: Context, waited_s: float) -> int:
+    """Takes a turn nobody asked for, when this process is idle although something has waited for so long.
+
+    That is the case when the broker is away, or when the parent process has gone deaf to it: the work goes on without
+    messages, only later.
+
+    Returns:
+        How many items were done.
+    """
+    try:
+        with context.database.read() as session:
+            if not claims.anything_waits(session, context.queues, longer_than_s=waited_s):
+                return 0
+    except SQLAlchemyError as error:
+        log.warning("wait_not_checked", error=type(error).__name__)
+        return 0
+    if not context.busy.acquire(blocking=False):
+        return 0
+    try:
+        log.warning("turn_without_message", waited_s=waited_s)
+        return _turn(context, TURN_S)
+    finally:
+        context.busy.release()
+
+
+def _turn(context: Context, turn_s: float) -> int:
     started = time.monotonic()
     done = 0
     while True:

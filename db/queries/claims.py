@@ -127,20 +127,23 @@ def claim_next(
     )
 
 
-def anything_waits(session: Session, queues: Sequence[str]) -> bool:
-    """Whether `claim_next` might find something; a read, so that idle workers do not queue for the write lock."""
-    return (
-        session.scalar(
-            select(WorkItem.id)
-            .where(
-                WorkItem.state == ItemState.PENDING,
-                WorkItem.queue.in_(queues),
-                or_(WorkItem.not_before.is_(None), WorkItem.not_before <= database_now(session)),
-            )
-            .limit(1)
-        )
-        is not None
+def anything_waits(session: Session, queues: Sequence[str], *, longer_than_s: float = 0.0) -> bool:
+    """Whether `claim_next` might find something; a read, so that idle workers do not queue for the write lock.
+
+    Args:
+        session: For reading.
+        queues: Queues to look at.
+        longer_than_s: Count only what could have been claimed for so long already, seconds.
+    """
+    since = database_now(session) - timedelta(seconds=longer_than_s)
+    query = select(WorkItem.id).where(
+        WorkItem.state == ItemState.PENDING,
+        WorkItem.queue.in_(queues),
+        or_(WorkItem.not_before.is_(None), WorkItem.not_before <= since),
     )
+    if longer_than_s > 0:
+        query = query.where(WorkItem.created_at <= since)
+    return session.scalar(query.limit(1)) is not None
 
 
 def still_held(session: Session, claim: Claim) -> bool:

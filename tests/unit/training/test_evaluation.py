@@ -65,9 +65,13 @@ def test_intervals_are_wider_when_slices_share_patients() -> None:
 
 def test_resampling_keeps_the_patients_of_each_class() -> None:
     labels = np.array([0, 0, 0, 1], np.int64)
-    drawn = []
-    measure = {"ones": lambda rows: drawn.append(int((labels[rows] == 1).sum())) or 0.0}
-    bootstrap(measure, labels, np.array(["p", "q", "r", "s"]), 30, seed=1)
+    drawn: list[int] = []
+
+    def ones(rows: np.ndarray) -> float:
+        drawn.append(int((labels[rows] == 1).sum()))
+        return 0.0
+
+    bootstrap({"ones": ones}, labels, np.array(["p", "q", "r", "s"]), 30, seed=1)
 
     assert set(drawn) == {1}
 

@@ -27,6 +27,7 @@ KINDS = {
 }
 STAMP_PREFIX = ".neurosight-installed-"
 TAIL_LINES = 15
+NEWEST_TRIED = (3, 13)
 
 
 class EnvironmentFailed(Exception):
@@ -142,6 +143,11 @@ def _install(folder: Path, lock: Path, held: int) -> None:
     _progress_end()
     if code != 0:
         tail = "\n  ".join(lines[-TAIL_LINES:])
+        if sys.version_info[:2] > NEWEST_TRIED:
+            tail += (
+                f"\nNot every package has a wheel for Python {sys.version_info.major}.{sys.version_info.minor} yet: "
+                "use 3.11 to 3.13 (PYTHON=python3.13 make ...)."
+            )
         raise EnvironmentFailed(
             f"pip could not install {lock.name}:\n  {tail}\n"
             "Is the network, or the index that pip is configured for, reachable? The next run goes on from here"

@@ -21,7 +21,7 @@ from tests.servers import free_port
 from tests.work_rig import models_folder
 from tests.worker_fleet import DISPATCHER, Fleet
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 150.0
 
 
 class Site:

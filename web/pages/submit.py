@@ -176,10 +176,10 @@ def _words() -> dict[str, str]:
         "unreadable": gettext(
             "This file cannot be read any more: it was moved, changed or removed. Remove it here and choose it again."
         ),
-        "counts": gettext("{count} files, {size}"),
-        "progress": gettext("{done} of {count} files, {sent} of {size}"),
+        "counts": gettext("Files: {count}, {size}"),
+        "progress": gettext("Files: {done} of {count}, {sent} of {size}"),
         "speed": gettext("{speed}/s"),
-        "more": gettext("and {count} more files"),
+        "more": gettext("… and {count} more"),
         "remove": gettext("Remove {name}"),
         "send": gettext("Send"),
         "go_on": gettext("Go on"),
@@ -196,7 +196,8 @@ def _words() -> dict[str, str]:
             "Nothing that has arrived is lost."
         ),
         "leftover": gettext(
-            "{count} files were not sent; the reasons stand below. Try them again, or submit the others without them."
+            "Files that were not sent: {count}. The reasons stand below. Try them again, or submit the others without "
+            "them."
         ),
         "without": gettext("Submit without them"),
         "finishing": gettext("Everything has arrived. The job is being made …"),
@@ -204,7 +205,9 @@ def _words() -> dict[str, str]:
         "nothing": gettext("Choose at least one file, folder or zip archive first."),
         "no_files_dropped": gettext("What was dropped holds no file."),
         "reading": gettext("Reading the folders …"),
-        "arrived": gettext("An earlier upload from this browser was broken off: {count} files ({size}) have arrived."),
+        "arrived": gettext(
+            "An earlier upload from this browser was broken off. Files that have arrived: {count} ({size})."
+        ),
         "choose_again": gettext("Choose the same files or folder again: only what is missing will be sent."),
         "server_error": gettext("The server met an error ({status}). Try again; if it stays, tell the administrator."),
     }

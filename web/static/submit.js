@@ -13,7 +13,7 @@ const words = JSON.parse(form.dataset.words);
 const language = document.documentElement.lang;
 const upload = new Upload(form.dataset.uploads, form.dataset.page, () => schedule());
 
-let announced = "";
+let remembered = ""; // number of the upload that a reload of the page would offer to take up
 let scheduled = false;
 let began = null; // {at, sent}: for the speed
 const rows = new Map(); // item -> its elements
@@ -216,8 +216,8 @@ function schedule() {
 function show() {
   const { items, state } = upload;
   const active = upload.active;
-  if (active && upload.id && announced !== upload.id) {
-    announced = upload.id;
+  if (active && upload.id && remembered !== upload.id) {
+    remembered = upload.id;
     remember();
   }
   showMessage();
@@ -228,6 +228,7 @@ function show() {
   element("without").hidden = state !== "leftover" || !upload.count("sent");
   const button = element("send");
   button.disabled = active || state === "done";
+  button.hidden = state === "leftover" && items.every((item) => item.state !== "failed" || item.hopeless);
   button.textContent = state === "leftover" ? words.again : ["paused", "stopped"].includes(state) ? words.go_on : words.send;
   for (const id of ["choose-files", "choose-folder", "title", "priority"]) element(id).disabled = active || state === "done";
   showTotal();

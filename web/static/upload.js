@@ -61,6 +61,7 @@ export class Upload {
     this.running = new Set();
     this.hold = null; // the wait that all senders share
     this.tries = 0;
+    this.turn = 0; // raised whenever sending begins or ends: what belongs to an earlier turn keeps quiet
   }
 
   get sentBytes() {
@@ -79,19 +80,20 @@ export class Upload {
   /** Sends all that waits, then completes the upload. */
   async run(title, priority) {
     if (this.active) return;
+    const turn = ++this.turn;
     Object.assign(this, { title, priority, state: "sending", trouble: null, tries: 0 });
     this.changed();
     try {
       await this.#until(() => this.#open());
-      await Promise.all(Array.from({ length: PARALLEL }, () => this.#sender()));
-      if (this.state !== "sending") return;
+      await Promise.all(Array.from({ length: PARALLEL }, () => this.#sender(turn)));
+      if (this.turn !== turn) return;
       if (this.count("failed")) {
         this.state = "leftover";
         return;
       }
       await this.#finish();
     } catch (error) {
-      this.#stop(error);
+      if (this.turn === turn) this.#stop(error);
     } finally {
       this.changed();
     }
@@ -150,7 +152,9 @@ export class Upload {
   forget() {
     this.id = null;
     this.items = this.items.filter((item) => item.file);
-    for (const item of this.items) if (!item.hopeless) Object.assign(item, { state: "waiting", loaded: 0, error: "", tries: 0 });
+    for (const item of this.items) {
+      if (!item.hopeless && item.state !== "sending") Object.assign(item, { state: "waiting", loaded: 0, error: "", tries: 0 });
+    }
   }
 
   async #open() {
@@ -168,47 +172,50 @@ export class Upload {
     this.state = "done";
   }
 
-  async #sender() {
-    while (this.state === "sending") {
+  async #sender(turn) {
+    while (this.turn === turn) {
       await this.hold;
-      if (this.state !== "sending") return;
+      if (this.turn !== turn) return;
       const item = this.items.find(({ state }) => state === "waiting");
       if (!item) return;
-      await this.#send(item);
+      await this.#send(item, turn);
       this.changed();
     }
   }
 
-  async #send(item) {
+  async #send(item, turn) {
     Object.assign(item, { state: "sending", loaded: 0, error: "" });
     const upload = this.id;
     try {
-      await this.#put(item);
-      item.state = "sent";
+      await this.#put(item, turn);
+      item.state = this.id === upload ? "sent" : "waiting";
       this.#well();
     } catch (error) {
       Object.assign(item, { state: "waiting", loaded: 0 });
-      if (this.state !== "sending") return;
+      if (this.turn !== turn) return;
       const refused = error instanceof Refused ? error : new Refused("file", String(error));
       if (refused.kind === "file" || (["again", "server"].includes(refused.kind) && ++item.tries >= TRIES_OF_A_FILE)) {
         Object.assign(item, { state: "failed", error: refused.detail, unreadable: refused.unreadable, status: refused.status });
       } else if (refused.kind === "closed") {
-        if (this.id === upload) this.forget(); // it expired: everything is sent again into a new one
-        await this.#until(() => this.#open());
+        if (this.id === upload) {
+          this.forget(); // it expired: everything is sent again into a new one
+          this.hold = this.#until(() => this.#open()).finally(() => (this.hold = null));
+        }
+        await this.hold;
       } else {
         await this.#mend(refused);
       }
     }
   }
 
-  async #put(item) {
+  async #put(item, turn) {
     let digest;
     try {
       digest = await sha256(item.file);
     } catch {
       throw Object.assign(new Refused("file"), { unreadable: true });
     }
-    if (this.state !== "sending") throw new Refused("lost");
+    if (this.turn !== turn) throw new Refused("lost");
     try {
       await this.#transfer(item, digest);
     } catch (error) {
@@ -335,14 +342,16 @@ export class Upload {
   }
 
   #stop(refused) {
-    if (this.state === "paused" || this.state === "idle") return;
+    if (!this.active) return;
     this.state = "stopped";
     this.trouble = refused instanceof Refused ? refused : new Refused("server", String(refused));
+    if (this.trouble.kind === "closed") this.forget();
     this.#abort();
     this.changed();
   }
 
   #abort() {
+    this.turn++;
     for (const request of [...this.running]) request.abort();
   }
 }

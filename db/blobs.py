@@ -110,8 +110,12 @@ class BlobStore:
         target = self._path(digest)
         if self._local:
             final = Path(target)
-            if final.exists():
+            try:
+                # The new time tells `sweep` that somebody is about to name this blob in a row.
+                os.utime(final)
                 return
+            except FileNotFoundError:
+                pass
             final.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -161,6 +165,35 @@ class BlobStore:
             self._fs.rm_file(self._path(digest))
         except FileNotFoundError:
             return
+
+    def sweep(self, digest: str, *, unused_for_s: float, now: float) -> bool:
+        """Removes a blob that no row names, unless somebody put it (again) lately.
+
+        Whoever stores the same bytes at this very moment is safe: `adopt` gives an existing blob a new time, or finds
+        it gone and stores it anew. Local stores only; elsewhere nothing is removed.
+
+        Args:
+            digest: The blob; the caller has seen that no committed row names it.
+            unused_for_s: Longer than any transaction between `adopt` and its row may take, seconds.
+            now: The time, as `time.time()` gives it.
+
+        Returns:
+            Whether it was removed.
+        """
+        if self._local is None:
+            return False
+        final, aside = Path(self._path(digest)), self._local / "incoming" / f"spool-swept-{digest}"
+        try:
+            if now - final.stat().st_mtime < unused_for_s:
+                return False
+            final.rename(aside)
+            if now - aside.stat().st_mtime < unused_for_s:
+                aside.rename(final)
+                return False
+            aside.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def sweep_spool(self, older_than_s: float, now: float) -> int:
         """Removes spooled files and workspaces that a killed process left behind; returns how many."""

@@ -20,7 +20,7 @@ from config.queues import QUEUES
 from config.settings import Settings
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
-from db.queries import checkpoints, claims, heartbeats, housekeeping
+from db.queries import accounts, checkpoints, claims, heartbeats, housekeeping
 from db.queries.checkpoints import CheckpointFacts
 from db.session import Database
 from worker.faults import place_of
@@ -30,6 +30,8 @@ SLOW_ROUND_S = 60.0
 """How often expired and old things are looked for."""
 MODELS_ROUND_S = 5.0
 FORGET_WORKERS_S = 600.0
+SWEEP_UNUSED_S = 3600.0
+"""A blob stored within this time may be about to be named by a row."""
 FORGET_ITEMS_S = 30 * 24 * 3600.0
 
 log = structlog.get_logger(__name__)
@@ -138,9 +140,13 @@ class Housekeeper:
         settings = self._settings
         with self._database.write() as session:
             digests = housekeeping.expire_uploads(session)
+        with self._database.read() as session:
+            unnamed = housekeeping.unnamed(session, digests)
+        blobs = sum(self._blobs.sweep(digest, unused_for_s=SWEEP_UNUSED_S, now=time.time()) for digest in unnamed)
         with self._database.write() as session:
             workers = heartbeats.forget_older_than(session, FORGET_WORKERS_S)
             failures = housekeeping.forget_login_failures(session, max(86_400.0, 2.0 * settings.login_pause_s))
+            accounts.forget_old_sessions(session, settings.session_absolute_s)
             stragglers = housekeeping.settle_stragglers(session)
             items = housekeeping.forget_finished_items(session, FORGET_ITEMS_S)
         spooled = self._blobs.sweep_spool(settings.upload_expiry_s, time.time())
@@ -148,6 +154,7 @@ class Housekeeper:
             log.info(
                 "swept",
                 upload_files=len(digests),
+                blobs=blobs,
                 workers=workers,
                 login_failures=failures,
                 jobs_ended=stragglers,

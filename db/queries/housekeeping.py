@@ -5,6 +5,7 @@ to speak to the broker: the dispatcher does, with what these queries return.
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,13 +15,15 @@ from sqlalchemy.orm import Session
 
 from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_REPRODUCE
 from config.settings import Settings
+from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import claims, classify, settle
+from db.queries import audit, claims, classify, settle
 from db.queries.claims import Claim
 from db.states import ItemState, JobState, SliceState, UploadState, check
+from db.studies import Instance
 from db.uploads import Upload, UploadFile
-from db.users import AuditEvent, LoginFailure
+from db.users import LoginFailure
 
 DIVIDE_AFTER = 2
 """A chunk that was lost so often is divided into single slices."""
@@ -124,6 +127,19 @@ def expire_uploads(session: Session, limit: int = 100) -> list[str]:
     return list(digests)
 
 
+def unnamed(session: Session, digests: Sequence[str]) -> list[str]:
+    """Those digests that no upload, no slice and no checkpoint names."""
+    named: set[str] = set()
+    for start in range(0, len(digests), 500):
+        some = list(digests[start : start + 500])
+        named.update(session.scalars(select(UploadFile.sha256).where(UploadFile.sha256.in_(some))))
+        named.update(session.scalars(select(Instance.content_sha256).where(Instance.content_sha256.in_(some))))
+        locations = [f"blob:{digest}" for digest in some]
+        found = session.scalars(select(Checkpoint.location).where(Checkpoint.location.in_(locations)))
+        named.update(location.removeprefix("blob:") for location in found)
+    return [digest for digest in digests if digest not in named]
+
+
 def forget_login_failures(session: Session, older_than_s: float) -> int:
     """Removes failed logins too old to matter for throttling; returns how many."""
     old = session.scalars(
@@ -153,13 +169,12 @@ def forget_finished_items(session: Session, older_than_s: float, limit: int = 20
 
 def note_fenced(session: Session, claim: Claim, why: str) -> None:
     """An audit line: a worker came too late and was kept from writing."""
-    session.add(
-        AuditEvent(
-            actor_name=claim.worker_name[:64],
-            action="fenced",
-            object_kind="work_item",
-            object_id=str(claim.item_id),
-            outcome="denied",
-            detail={"job_id": str(claim.job_id), "attempt": claim.attempt, "why": why},
-        )
+    audit.record(
+        session,
+        audit.SYSTEM,
+        "fenced",
+        object_kind="work_item",
+        object_id=claim.item_id,
+        outcome=audit.DENIED,
+        detail={"worker": claim.worker_name, "job_id": str(claim.job_id), "attempt": claim.attempt, "why": why},
     )

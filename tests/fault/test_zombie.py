@@ -43,7 +43,7 @@ def test_a_frozen_worker_is_fenced(work: Settings, database: Database, fleets: C
 
     event = wait_for(fenced, 30)
     assert event.outcome == "denied"
-    assert str(child) in event.actor_name
+    assert f"#{child}." in event.detail["worker"]
     assert event.detail["job_id"] == str(job_id)
     assert _written(database) == before
     assert len(results_of(database, job_id)) == 20

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Flask, Response, current_app, stream_with_context
+from flask import Flask, Response, current_app, request
 from marshmallow import Schema
 
 from db.queries.progress import Progress, progress
@@ -49,7 +49,13 @@ def stream_job(
             "Too many streams are open. Ask for the job every few seconds instead, or try again.",
             headers={"Retry-After": "5"},
         )
-    stream = _Released(stream_with_context(_events(parts, job_id, viewer, document, schema)), slots)
+    app, environ = current_app._get_current_object(), request.environ  # type: ignore[attr-defined] # a proxy's own
+
+    def data_of(now: Progress) -> str:
+        with app.request_context(environ):  # for links; a context must not stay open between events
+            return json.dumps(schema.dump(document(now)), default=str)
+
+    stream = _Released(_events(parts, job_id, viewer, data_of), slots)
     response = Response(stream, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -78,9 +84,7 @@ class _Released:
             close()
 
 
-def _events(
-    parts: Services, job_id: uuid.UUID, viewer: Viewer, document: Callable[[Progress], dict[str, Any]], schema: Schema
-) -> Iterator[str]:
+def _events(parts: Services, job_id: uuid.UUID, viewer: Viewer, data_of: Callable[[Progress], str]) -> Iterator[str]:
     started = last_sent = time.monotonic()
     before = ""
     yield "retry: 2000\n\n"
@@ -90,7 +94,7 @@ def _events(
         if now is None:
             yield "event: end\ndata: {}\n\n"
             return
-        data = json.dumps(schema.dump(document(now)), default=str)
+        data = data_of(now)
         if data != before:
             before, last_sent = data, time.monotonic()
             yield f"event: progress\ndata: {data}\n\n"

@@ -19,7 +19,9 @@ unsafe method needs the header `X-CSRFToken`). Every error is a problem document
 
 
 class _Api(Api):  # type: ignore[misc] # flask-smorest has no types
-    """Errors are answered by `web.problems`, for the whole application."""
+    """Errors are answered by `web.problems`, for the whole application, and documented route by route."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
         """Leaves the application's own error map in force."""

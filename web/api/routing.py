@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import flask_smorest
-from marshmallow import Schema, fields
+from marshmallow import INCLUDE, Schema, fields
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,7 +16,12 @@ PNG = "image/png"
 
 
 class ProblemDocument(Schema):
-    """RFC 9457 problem document."""
+    """RFC 9457 problem document; further members hold the facts in the detail, e.g. `limit_bytes`."""
+
+    class Meta:
+        """Further members are allowed."""
+
+        unknown = INCLUDE
 
     type = fields.String(required=True)
     title = fields.String(required=True)
@@ -71,6 +76,17 @@ class ApiBlueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smore
         """Parses and checks what is sent."""
         return self.arguments(schema, location=location)  # type: ignore[no-any-return]
 
-    def gives(self, status: int, schema: type[Schema] | None = None, **more: Any) -> Callable[[F], F]:
-        """Builds the answer from the view's value."""
-        return self.response(status, schema, **more)  # type: ignore[no-any-return]
+    def gives(
+        self, status: int, schema: type[Schema] | None = None, *, content_type: str = "", **more: Any
+    ) -> Callable[[F], F]:
+        """Builds the answer from the view's value; with `content_type` instead of a schema the view answers itself."""
+        answer: Callable[[F], F] = self.response(status, schema, **more)
+        if not content_type:
+            return answer
+        picture = {"type": "string", "format": "binary"} if content_type == PNG else {"type": "string"}
+        kinds = {"description": more.get("description", "OK"), "content": {content_type: {"schema": picture}}}
+
+        def decorate(view: F) -> F:
+            return self.doc(responses={str(status): kinds})(answer(view))  # type: ignore[no-any-return]
+
+        return decorate

@@ -1,0 +1,104 @@
+"""Who may call which route: one row for each, written by hand, so that a new route is a decision.
+
+Read by `test_routes.py`, which walks it against the running application.
+"""
+
+from dataclasses import dataclass
+
+from db.states import Role
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one route.
+
+    Attributes:
+        role: Least role; None: everybody.
+        kind: What the address names: `job`, `study`, `slice`, `prediction` (its sender and all clinicians may see it),
+            `upload`, `token` (its owner alone), `user` (any), or empty.
+    """
+
+    role: Role | None
+    kind: str = ""
+
+
+EVERYBODY, SUBMITTER, ADMIN = Row(None), Row(Role.SUBMITTER), Row(Role.ADMIN)
+JOB, STUDY, SLICE, PREDICTION = (Row(Role.SUBMITTER, kind) for kind in ("job", "study", "slice", "prediction"))
+UPLOAD, TOKEN = Row(Role.SUBMITTER, "upload"), Row(Role.SUBMITTER, "token")
+USER = Row(Role.ADMIN, "user")
+
+API = "/api/v1"
+
+ROUTES: dict[tuple[str, str], Row] = {
+    ("GET", "/health/live"): EVERYBODY,
+    ("GET", "/health/ready"): EVERYBODY,
+    ("GET", "/health/status"): ADMIN,
+    ("GET", "/metrics"): EVERYBODY,  # and judged by address or token: test_health.py
+    ("GET", "/static/<path:filename>"): EVERYBODY,
+    ("GET", f"{API}/docs"): EVERYBODY,
+    ("GET", f"{API}/docs/static/<path:filename>"): EVERYBODY,
+    ("GET", f"{API}/openapi.json"): EVERYBODY,
+    ("GET", f"{API}/me"): SUBMITTER,
+    ("GET", f"{API}/me/tokens"): SUBMITTER,
+    ("POST", f"{API}/me/tokens"): SUBMITTER,
+    ("DELETE", f"{API}/me/tokens/<uuid:token_id>"): TOKEN,
+    ("GET", f"{API}/checkpoints"): SUBMITTER,
+    ("POST", f"{API}/studies"): SUBMITTER,
+    ("POST", f"{API}/uploads"): SUBMITTER,
+    ("GET", f"{API}/uploads/<uuid:upload_id>"): UPLOAD,
+    ("PUT", f"{API}/uploads/<uuid:upload_id>/files"): UPLOAD,
+    ("POST", f"{API}/uploads/<uuid:upload_id>/files"): UPLOAD,
+    ("POST", f"{API}/uploads/<uuid:upload_id>/complete"): UPLOAD,
+    ("DELETE", f"{API}/uploads/<uuid:upload_id>"): UPLOAD,
+    ("GET", f"{API}/jobs"): SUBMITTER,
+    ("GET", f"{API}/jobs/<uuid:job_id>"): JOB,
+    ("GET", f"{API}/jobs/<uuid:job_id>/events"): JOB,
+    ("GET", f"{API}/jobs/<uuid:job_id>/receipt"): JOB,
+    ("GET", f"{API}/jobs/<uuid:job_id>/receipt.csv"): JOB,
+    ("GET", f"{API}/jobs/<uuid:job_id>/results.csv"): JOB,
+    ("POST", f"{API}/jobs/<uuid:job_id>/cancel"): JOB,
+    ("POST", f"{API}/jobs/<uuid:job_id>/retry"): JOB,
+    ("GET", f"{API}/studies/<uuid:study_id>"): STUDY,
+    ("GET", f"{API}/studies/<uuid:study_id>/results"): STUDY,
+    ("GET", f"{API}/studies/<uuid:study_id>/results.csv"): STUDY,
+    ("GET", f"{API}/slices/<uuid:slice_id>/image.png"): SLICE,
+    ("GET", f"{API}/predictions/<uuid:prediction_id>/heatmap.png"): PREDICTION,
+    ("GET", f"{API}/predictions/<uuid:prediction_id>/overlay.png"): PREDICTION,
+    ("GET", f"{API}/predictions/<uuid:prediction_id>/receipt"): PREDICTION,
+    ("POST", f"{API}/predictions/<uuid:prediction_id>/reproduce"): PREDICTION,
+    ("GET", f"{API}/predictions/<uuid:prediction_id>/reproductions/<uuid:reproduction_id>"): PREDICTION,
+    # Pages.
+    ("GET", "/"): EVERYBODY,
+    ("GET", "/login"): EVERYBODY,
+    ("POST", "/login"): EVERYBODY,
+    ("POST", "/logout"): EVERYBODY,
+    ("POST", "/language"): EVERYBODY,
+    ("GET", "/password"): SUBMITTER,
+    ("POST", "/password"): SUBMITTER,
+    ("GET", "/help"): SUBMITTER,
+    ("GET", "/model"): SUBMITTER,
+    ("GET", "/account"): SUBMITTER,
+    ("POST", "/account/tokens"): SUBMITTER,
+    ("POST", "/account/tokens/<uuid:token_id>/revoke"): TOKEN,
+    ("GET", "/submit"): SUBMITTER,
+    ("POST", "/submit"): SUBMITTER,
+    ("POST", "/submit/sample"): SUBMITTER,
+    ("GET", "/jobs"): SUBMITTER,
+    ("GET", "/jobs/<uuid:job_id>"): JOB,
+    ("GET", "/jobs/<uuid:job_id>/receipt"): JOB,
+    ("POST", "/jobs/<uuid:job_id>/cancel"): JOB,
+    ("POST", "/jobs/<uuid:job_id>/retry"): JOB,
+    ("GET", "/studies"): SUBMITTER,
+    ("GET", "/studies/<uuid:study_id>"): STUDY,
+    ("GET", "/studies/<uuid:study_id>/slices/<uuid:slice_id>"): SLICE,
+    ("GET", "/predictions/<uuid:prediction_id>"): PREDICTION,
+    ("GET", "/predictions/<uuid:prediction_id>/layer.png"): PREDICTION,
+    ("POST", "/predictions/<uuid:prediction_id>/reproduce"): PREDICTION,
+    ("GET", "/admin/users"): ADMIN,
+    ("POST", "/admin/users"): ADMIN,
+    ("POST", "/admin/users/<uuid:user_id>/disable"): USER,
+    ("POST", "/admin/users/<uuid:user_id>/enable"): USER,
+    ("POST", "/admin/users/<uuid:user_id>/password"): USER,
+    ("POST", "/admin/users/<uuid:user_id>/role"): USER,
+    ("GET", "/admin/audit"): ADMIN,
+}

@@ -68,6 +68,11 @@ class Doorbell:
                 result_backend=None,
             )
 
+    @property
+    def transport_options(self) -> dict[str, Any]:
+        """How it speaks with the broker; empty when there is none."""
+        return dict(self._app.conf.broker_transport_options) if self._app is not None else {}
+
     def ring(self, task: str, queue: str, work_item_id: uuid.UUID) -> bool:
         """Sends one message.
 

@@ -6,6 +6,7 @@ one, with the tiny artefact.
 
 import hashlib
 import io
+import os
 import shutil
 import time
 import uuid
@@ -36,6 +37,10 @@ from worker.housekeeping import Housekeeper
 from worker.processes import worker_name
 
 T = TypeVar("T")
+
+PATIENCE = float(os.environ.get("NS_TEST_PATIENCE", "4"))
+"""Every wait may take so many times its usual time: it costs nothing where the machine is idle, and a machine that is
+busy with other things is no fault of ours."""
 
 
 def models_folder(folder: Path) -> Path:
@@ -141,7 +146,8 @@ def context_for(settings: Settings, queues: tuple[str, ...], role: str = "test")
 
 
 def wait_for(what: Callable[[], T | None], timeout_s: float, every_s: float = 0.1) -> T:
-    """Asks until the answer is true; fails the test when it never is."""
+    """Asks until the answer is true; fails the test when it never is (see `PATIENCE`)."""
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     while True:
         answer = what()

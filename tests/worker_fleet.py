@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from config.settings import ROOT, Settings
-from tests.work_rig import wait_for
+from tests.work_rig import PATIENCE, wait_for
 
 DISPATCHER = "dispatcher"
 
@@ -88,7 +88,7 @@ class Fleet:
         """Everything they said."""
         return "".join(path.read_text(errors="replace") for path in sorted(self._logs.iterdir()))
 
-    def close(self, timeout_s: float = 20.0) -> None:
+    def close(self, timeout_s: float = 20.0 * PATIENCE) -> None:
         """Ends all of them: SIGTERM, then SIGKILL, pools included."""
         pools = [pid for process in self._started for pid in self.children(process)]
         for process in self._started:

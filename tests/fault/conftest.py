@@ -15,6 +15,16 @@ from tests.servers import BrokerServer
 from tests.work_rig import models_folder, promote_tiny
 from tests.worker_fleet import Fleet
 
+LONGEST_S = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fault tests start many processes: they get more time than others before they are thought to hang."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LONGEST_S))
+
 
 @pytest.fixture
 def work(settings: Settings, broker: BrokerServer, tmp_path: Path) -> Settings:

@@ -61,6 +61,7 @@ def test_postgresql_stops_immediately_and_comes_back(
 
 WRITER = """
 import sys, uuid
+import db.models
 from db.session import Database
 from db.jobs import Job
 database = Database(sys.argv[1])
@@ -82,11 +83,12 @@ def test_sqlite_is_whole_after_a_writer_was_killed_in_the_middle(sqlite_url: str
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert writer.stdout is not None
-        for _ in range(3):
-            assert writer.stdout.readline() == b"committed\n"
-            committed += 1
-        writer.send_signal(signal.SIGKILL)
-        committed += writer.communicate()[0].count(b"committed\n")
+        with writer:
+            for _ in range(3):
+                assert writer.stdout.readline() == b"committed\n"
+                committed += 1
+            writer.send_signal(signal.SIGKILL)
+            committed += writer.stdout.read().count(b"committed\n")
     path = make_url(sqlite_url).database
     assert path is not None
     connection = sqlite3.connect(path)

@@ -13,7 +13,7 @@ from db.jobs import WorkItem
 from db.session import Database
 from db.states import JobState
 from tests.fault.conftest import running_items
-from tests.work_rig import pictures, results_of, submit, wait_ended, wait_for
+from tests.work_rig import PATIENCE, pictures, results_of, submit, wait_ended, wait_for
 from tests.worker_fleet import DISPATCHER, Fleet
 
 
@@ -28,8 +28,8 @@ def test_sigterm_lets_the_chunk_finish(work: Settings, database: Database, fleet
     old.send_signal(signal.SIGTERM)
     began = time.monotonic()
     fleet.start("classify")
-    old.wait(30)
-    assert time.monotonic() - began < work.soft_shutdown_s + 15
+    old.wait(30 * PATIENCE)
+    assert time.monotonic() - began < work.soft_shutdown_s + 10 * PATIENCE
     assert old.returncode == 0
     assert wait_ended(database, [job_id], 90) == [JobState.SUCCEEDED]
     assert len(results_of(database, job_id)) == 120

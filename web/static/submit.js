@@ -134,6 +134,7 @@ function wireSending() {
   });
   element("pause").addEventListener("click", () => {
     upload.pause();
+    show(); // a disabled button takes no focus
     element("send").focus();
   });
   element("without").addEventListener("click", async () => {
@@ -144,6 +145,7 @@ function wireSending() {
     await upload.cancel();
     localStorage.removeItem(KEPT);
     say(words.cancelled, "warn");
+    show();
     element("send").focus();
   });
   element("clear").addEventListener("click", () => {
@@ -153,7 +155,7 @@ function wireSending() {
     upload.state = "idle";
     upload.trouble = null;
     say("");
-    schedule();
+    show();
     element("choose-files").focus();
   });
   addEventListener("beforeunload", (event) => {

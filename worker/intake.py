@@ -21,7 +21,7 @@ from db.jobs import Job
 from db.queries import claims
 from db.queries import intake as rows
 from db.queries.claims import Claim
-from db.queries.intake import FileLine, NoServingCheckpoint, SentFile
+from db.queries.intake import FileLine, NoServingCheckpoint, PlannedFile, SentFile
 from db.states import JobState
 from imaging.collect import Collected, collect
 from imaging.geometry import natural_key
@@ -33,6 +33,7 @@ from worker.grouping import FoundImage, plan
 from worker.lease import Lease
 
 FILES_A_TRANSACTION = 200
+SLICES_A_TRANSACTION = 1000
 RING_AT_ONCE = 8
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ def _write_all(
         study_id = _fenced(context, claim, lease, partial(rows.add_study, job_id=job_id, study=study))
         for series in study.series:
             series_id = _fenced(context, claim, lease, partial(rows.add_series, study_id=study_id, series=series))
-            for files in _batches(series.files):
+            for files in _file_batches(series.files):
                 add = partial(rows.add_files, job_id=job_id, study_id=study_id, series_id=series_id, files=files)
                 _fenced(context, claim, lease, add)
 
@@ -162,6 +163,18 @@ def _fenced(context: Context, claim: Claim, lease: Lease, change: Callable[[Sess
         return change(session)
 
     return context.write(lease, fenced)
+
+
+def _file_batches(files: Sequence[PlannedFile]) -> Iterator[Sequence[PlannedFile]]:
+    """Batches bounded by files and by slices: a multi-frame file may hold thousands."""
+    start = slices = 0
+    for place, file in enumerate(files):
+        if place > start and (place - start >= FILES_A_TRANSACTION or slices + len(file.slices) > SLICES_A_TRANSACTION):
+            yield files[start:place]
+            start, slices = place, 0
+        slices += len(file.slices)
+    if files:
+        yield files[start:]
 
 
 def _batches(sequence: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -367,11 +367,13 @@ def _asked(
     """Which of these instances this job asks for already, and which another job does."""
     ours: set[uuid.UUID] = set()
     others: set[uuid.UUID] = set()
-    rows = session.execute(
-        select(JobSlice.instance_id, JobSlice.job_id).where(JobSlice.instance_id.in_(instance_ids)).distinct()
-    )
-    for instance_id, asking in rows:
-        (ours if asking == job_id else others).add(instance_id)
+    for start in range(0, len(instance_ids), 1000):
+        some = instance_ids[start : start + 1000]
+        rows = session.execute(
+            select(JobSlice.instance_id, JobSlice.job_id).where(JobSlice.instance_id.in_(some)).distinct()
+        )
+        for instance_id, asking in rows:
+            (ours if asking == job_id else others).add(instance_id)
     return ours, others
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from db.queries.intake import FileLine, PlannedStudy
 from imaging.frames import DicomFacts, FrameGeometry, Identity, ImageInfo, Kind
 from worker.grouping import FoundImage, plan
+from worker.intake import _file_batches
 
 
 def image(
@@ -123,3 +124,12 @@ def test_absurd_numbers_and_long_texts_fit_the_columns() -> None:
     series = study.series[0]
     assert (series.number, series.files[0].instance_number) == (None, None)
     assert (len(study.description), len(series.description), len(series.modality)) == (200, 200, 16)
+
+
+def test_batches_are_bounded_by_slices_too() -> None:
+    facts = DicomFacts(study_instance_uid="1", series_instance_uid="2", instance_number=1)
+    counts = [600, 600, 3000, 1, 1]
+    (study,) = plan([image(f"f{place}", dicom=facts, frames=count) for place, count in enumerate(counts)], "t")
+    batches = [[len(file.slices) for file in batch] for batch in _file_batches(study.series[0].files)]
+    assert batches == [[600], [600], [3000], [1, 1]]
+    assert list(_file_batches(())) == []

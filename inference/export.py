@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from imaging.preprocess import Preprocessing
 from inference import artefact as artefacts
+from inference import manifest as manifests
 from inference.engines.openvino_cpu import OpenVinoEngine
 from inference.errors import ExportError
 from inference.gradcam import OUTPUT_NAMES, explained_model
@@ -62,7 +63,6 @@ def export(path: Path, network: Network, facts: ModelFacts, check_images: npt.ND
     if len(check_images) == 0:
         raise ExportError("at least one image is needed to compare the exported graph with the network; received none.")
     model = explained_model(network, facts.temperature)
-    xml, constants = to_openvino(model)
     _, rows, columns, channels = network.backbone.output_shape
     manifest = Manifest(
         network=NetworkFacts(network.name, network.input_size, network.head_spec),
@@ -77,6 +77,8 @@ def export(path: Path, network: Network, facts: ModelFacts, check_images: npt.ND
         code_version=facts.code_version,
         created_at=facts.created_at,
     )
+    manifests.to_bytes(manifest)  # a wrong fact should fail here, not after the conversion
+    xml, constants = to_openvino(model)
     differences = compare(model, manifest, xml, constants, check_images)
     manifest = replace(manifest, export={"largest_difference": differences, **_library_versions()})
     return artefacts.write(path, manifest, network.weights(), xml, constants, facts.model_card)

@@ -87,7 +87,7 @@ class Site:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
-                requests.get(f"{self.url}/health/live", timeout=5)
+                requests.get(f"{self.url}/health/live", timeout=60)
                 return
             except (requests.ConnectionError, requests.Timeout):
                 assert self._web.poll() is None, self.output()

@@ -70,9 +70,9 @@ def populate(site: Site) -> World:
         return submit(site.database, site.settings, files, user=user, doorbell=doorbell, title=title)
 
     jobs = [
-        send(files_of(EXAMPLES / "one" / "dicom"), "Example one"),
-        send(files_of(EXAMPLES / "mixed"), "A mixed folder"),
-        send({"notes/readme.txt": b"not an image"}, "Only a text"),
+        send(files_of(EXAMPLES / "one" / "dicom"), "Studi A"),
+        send(files_of(EXAMPLES / "mixed"), "Studi B"),
+        send({"notes/readme.txt": b"not an image"}, "Studi C"),
     ]
     states = wait_ended(site.database, jobs, 120)
     doorbell.close()

@@ -33,6 +33,8 @@ def init_app(app: Flask) -> None:
     """Installs Flask-Babel and what templates need of it."""
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = str(ROOT / "web" / "translations")
     Babel(app, locale_selector=choose, default_locale=services(app).settings.default_locale)
+    # Jinja would compute `"admin"|role_label` once, when it compiles the template: in the first reader's language.
+    app.jinja_env.optimized = False
     app.jinja_env.globals.update(languages=LANGUAGES, language=language)
     app.jinja_env.filters.update(class_label=class_label, plane_label=plane_label)
 

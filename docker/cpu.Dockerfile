@@ -25,12 +25,16 @@ COPY web/ web/
 COPY client/ client/
 COPY ops/ ops/
 COPY migrations/ migrations/
+COPY examples/ examples/
 COPY models/ models/
 COPY --chown=10001:10001 models/ /models/
-COPY LICENSE NOTICE ./
+COPY LICENSE NOTICE pyproject.toml ./
+# Stands in every result: docker build --build-arg COMMIT=$(git rev-parse HEAD) ...
+ARG COMMIT=""
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    NEUROSIGHT_COMMIT=${COMMIT} \
     NEUROSIGHT_VAR_DIR=/spool/var \
     TMPDIR=/spool
 USER 10001:10001

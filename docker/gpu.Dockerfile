@@ -25,10 +25,13 @@ COPY ops/ ops/
 COPY migrations/ migrations/
 COPY models/ models/
 COPY --chown=10001:10001 models/ /models/
-COPY LICENSE NOTICE ./
+COPY LICENSE NOTICE pyproject.toml ./
+# Stands in every result: docker build --build-arg COMMIT=$(git rev-parse HEAD) ...
+ARG COMMIT=""
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    NEUROSIGHT_COMMIT=${COMMIT} \
     NEUROSIGHT_VAR_DIR=/spool/var \
     TMPDIR=/spool \
     NVIDIA_VISIBLE_DEVICES=all \

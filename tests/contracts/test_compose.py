@@ -50,7 +50,9 @@ def test_the_validation_can_fail() -> None:
 
 
 def test_every_setting_named_exists() -> None:
-    known = {f"NEUROSIGHT_{name.upper()}" for name in Settings.model_fields}
+    known = {f"NEUROSIGHT_{name.upper()}" for name in Settings.model_fields} | {
+        "NEUROSIGHT_COMMIT"
+    }  # config/version.py
     named = set(re.findall(r"\bNEUROSIGHT_[A-Z_]+", (ROOT / "docker-compose.yml").read_text()))
     for dockerfile in (ROOT / "docker").glob("*.Dockerfile"):
         named |= set(re.findall(r"\bNEUROSIGHT_[A-Z_]+", dockerfile.read_text()))
@@ -75,7 +77,7 @@ def test_no_secret_has_a_default_and_all_are_drawn() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{(\w+)", text))
     optional = set(re.findall(r"\$\{(\w+):-", text))
-    assert optional == {"TRAINING_SCENARIO", "TRAINING_DATA", "TRAINING_WEIGHTS"}
+    assert optional == {"COMMIT", "TRAINING_SCENARIO", "TRAINING_DATA", "TRAINING_WEIGHTS"}
     assert set(re.findall(r"\$\{(\w+):\?", text)) == used - optional
     drawn = dict(line.split("=", 1) for line in render().splitlines() if not line.startswith("#"))
     assert set(drawn) == used - optional

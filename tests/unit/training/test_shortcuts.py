@@ -29,6 +29,7 @@ def test_a_border_that_differs_by_class_is_noticed_and_removed_by_the_preprocess
     assert found["before"]["border"] > 0.99
     assert found["after"]["border"] < 0.8
     assert set(found["after"]) == {"border", "histogram", "sharpness"}
+    assert "after_axial" not in found  # every slice is axial or of no known plane
 
 
 def test_noise_tells_nothing() -> None:

@@ -105,6 +105,7 @@ def metrics() -> Response:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     by_token = bool(token) and hmac.compare_digest(given.encode(), token.encode())
     if not by_token and not from_this_machine():
+        g.signed_in = None  # the bearer token of a scraper is not a user's
         note_denial("metrics", reason="address")
         raise Problem(
             403, "metrics", "Metrics are shown to this machine, or to who sends the metrics token as a bearer token."

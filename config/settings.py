@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     login_failures_allowed: int = Field(8, ge=1, description="Failed logins per name and address before a pause")
     login_pause_s: int = Field(300, ge=1)
     default_locale: Literal["en", "id"] = "en"
-    metrics_token: SecretStr = Field(SecretStr(""), description="Opens /metrics to other machines; empty: this one only")
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="Opens /metrics to other machines; empty: this one only"
+    )
 
     # Limits on what a user may send.
     max_request_bytes: int = Field(512 * MIB, ge=1 * MIB, description="Largest single HTTP request body")
@@ -125,7 +127,7 @@ def load_settings(**overrides: object) -> Settings:
     """
     var_dir = Path(str(overrides.get("var_dir") or _environment_var_dir()))
     try:
-        return Settings(_env_file=var_dir / "neurosight.env", **overrides)  # type: ignore[arg-type,call-arg]
+        return Settings(_env_file=var_dir / "neurosight.env", **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = []
         for item in error.errors(include_url=False, include_input=False):

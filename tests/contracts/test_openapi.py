@@ -85,7 +85,7 @@ def test_real_answers_are_as_described(sqlite_url: str, tmp_path: Path) -> None:
     world = World(create_app(settings), settings)
     ann = world.add("ann", Role.SUBMITTER)
     whole = document(world.app)
-    registry = Registry().with_resource("urn:document", Resource(whole, DRAFT202012))
+    registry = Registry().with_resource("urn:document", Resource(contents=whole, specification=DRAFT202012))
 
     def check(method: str, path: str, address: str, status: int, **more: Any) -> Any:
         answer = world.ask(ann, method.upper(), address, **more)

@@ -56,4 +56,4 @@ def test_the_broker_may_not_redeliver_before_the_lease_ends() -> None:
 def test_settings_do_not_change_after_start() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.web_port = 1
+        settings.web_port = 1  # type: ignore[misc] # what is tested

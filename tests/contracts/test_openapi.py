@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from config.settings import Settings
@@ -85,7 +85,7 @@ def test_real_answers_are_as_described(sqlite_url: str, tmp_path: Path) -> None:
     world = World(create_app(settings), settings)
     ann = world.add("ann", Role.SUBMITTER)
     whole = document(world.app)
-    registry = Registry().with_resource("urn:document", Resource(contents=whole, specification=DRAFT202012))
+    registry = Registry().with_resource("urn:document", DRAFT202012.create_resource(whole))
 
     def check(method: str, path: str, address: str, status: int, **more: Any) -> Any:
         answer = world.ask(ann, method.upper(), address, **more)

@@ -22,7 +22,7 @@ class Checkpoint(WithId, Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     """SHA-256 of the whole artefact file; the name by which it is promoted."""
     location: Mapped[str] = mapped_column(String(512))
-    """File name in the models folder (`models:NAME`), or a blob key (`blob:KEY`)."""
+    """Blob key (`blob:KEY`), as housekeeping registers it, or a file name in the models folder (`models:NAME`)."""
     network: Mapped[str] = mapped_column(String(64))
     class_names: Mapped[list[Any]]
     manifest: Mapped[dict[str, Any]]

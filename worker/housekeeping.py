@@ -66,6 +66,7 @@ class Housekeeper:
         self._slow = _Due(SLOW_ROUND_S)
         self._models = _Due(MODELS_ROUND_S)
         self._seen: dict[Path, tuple[int, int]] = {}
+        self._complaint: tuple[str, str] | None = None
 
     def __enter__(self) -> Self:
         """The housekeeper itself."""
@@ -122,7 +123,9 @@ class Housekeeper:
     def register_models(self) -> None:
         """Registers the artefacts of the models folder; promotes the default one if nothing was ever promoted.
 
-        A file is read again only when its size or time changed. One that is no artefact is reported once.
+        The bytes go into the blob store under their digest: a checkpoint stays servable, and its results reproducible,
+        when the file in the folder is replaced by a newer one, and on machines that have no such folder. A file is read
+        again only when its size or time changed. One that is no artefact is reported once.
         """
         folder = self._settings.models_dir
         paths = sorted(folder.glob("*.neurosight")) if folder.is_dir() else []
@@ -131,8 +134,8 @@ class Housekeeper:
             mark = (status.st_size, status.st_mtime_ns)
             if self._seen.get(path) == mark:
                 continue
-            self._register(path)
-            self._seen[path] = mark
+            if self._register(path):
+                self._seen[path] = mark
         self._promote_default()
 
     def sweep(self) -> None:
@@ -162,7 +165,8 @@ class Housekeeper:
                 items=items,
             )
 
-    def _register(self, path: Path) -> None:
+    def _register(self, path: Path) -> bool:
+        """Registers one file; returns whether its present content is dealt with."""
         from inference import artefact
         from inference.errors import ArtefactError
         from inference.manifest import to_bytes
@@ -171,11 +175,16 @@ class Housekeeper:
             loaded = artefact.load(path)
         except ArtefactError as error:
             log.error("artefact_refused", artefact=path.name, error=type(error).__name__)
-            return
+            return True
+        with path.open("rb") as file:
+            stored, _ = self._blobs.put(file)
+        if stored != loaded.digest:
+            log.warning("artefact_changed_while_read", artefact=path.name)
+            return False
         facts = CheckpointFacts(
             name=path.stem,
             digest=loaded.digest,
-            location=f"models:{path.name}",
+            location=f"blob:{stored}",
             network=loaded.manifest.network.name,
             class_names=tuple(loaded.manifest.class_names),
             manifest=json.loads(to_bytes(loaded.manifest)),
@@ -186,6 +195,7 @@ class Housekeeper:
             checkpoints.register(session, facts)
         if new:
             log.info("checkpoint_registered", digest=loaded.digest, artefact=path.name)
+        return True
 
     def _promote_default(self) -> None:
         with self._database.read() as session:
@@ -197,16 +207,22 @@ class Housekeeper:
         try:
             digest = default_model(self._settings.models_dir).digest
         except ArtefactError as error:
-            log.error("no_default_model", error=type(error).__name__)
+            self._complain("no_default_model", type(error).__name__)
             return
         try:
             with self._database.write() as session:
                 if checkpoints.serving(session) is None:
                     checkpoints.promote(session, digest, by=None, reason="default model of this installation")
         except checkpoints.UnknownCheckpoint:
-            log.error("default_model_not_promoted", digest=digest)
+            self._complain("default_model_not_registered", digest)
             return
         log.info("checkpoint_promoted", digest=digest)
+
+    def _complain(self, event: str, about: str) -> None:
+        """Logs a lasting fault once, not in every round."""
+        if (event, about) != self._complaint:
+            log.error(event, about=about)
+            self._complaint = (event, about)
 
     def _try(self, step: Callable[[], None]) -> bool:
         try:

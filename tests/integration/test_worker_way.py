@@ -24,6 +24,7 @@ from db.users import AuditEvent
 from imaging.frames import Frame
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
+from tests.tiny_artefact import tiny_digest
 from tests.work_rig import (
     context_for,
     job_state,
@@ -338,7 +339,7 @@ def test_without_a_promoted_model_the_job_waits_and_loses_no_attempt(
 def test_an_altered_artefact_is_not_served_and_mended_by_restoring_it(
     work: Settings, context: Context, database: Database
 ) -> None:
-    artefact = work.models_dir / "tiny.neurosight"
+    artefact = work.var_dir / "blobs" / tiny_digest()[:2] / tiny_digest()
     whole = artefact.read_bytes()
     artefact.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     job_id = submit(database, work, pictures(2))

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from config.settings import Settings
@@ -20,6 +21,7 @@ from db.session import Database
 from tests.tiny_artefact import tiny_digest
 from tests.work_rig import context_for, models_folder, promote_tiny
 from worker.faults import Fatal, Transient, delay_s, place_of, transient_code
+from worker.housekeeping import Housekeeper
 from worker.lease import Lease, Stopping
 from worker.predictors import artefact_path
 from worker.processes import is_known_dead, worker_name
@@ -180,3 +182,21 @@ def test_an_unknown_checkpoint_is_fatal(settings: Settings, database: Database) 
     with pytest.raises(Fatal, match="is not registered"), context.predictors.use(uuid.uuid4()):
         pass
     context.close()
+
+
+def test_a_checkpoint_stays_servable_when_its_file_is_replaced(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    folder = models_folder(tmp_path / "models")
+    changed = settings.model_copy(update={"models_dir": folder})
+    checkpoint_id = promote_tiny(changed)
+    for path in folder.iterdir():
+        path.write_bytes(b"another file")
+    with Housekeeper(changed) as housekeeper:
+        housekeeper.register_models()
+    context = context_for(changed, ("interactive",))
+    with context.predictors.use(checkpoint_id) as predictor:
+        assert predictor.digest == tiny_digest()
+    context.close()
+    with database.read() as session:
+        assert len(session.scalars(select(Checkpoint)).all()) == 1

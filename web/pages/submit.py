@@ -199,7 +199,6 @@ def _words() -> dict[str, str]:
             "Files that were not sent: {count}. The reasons stand below. Try them again, or submit the others without "
             "them."
         ),
-        "without": gettext("Submit without them"),
         "finishing": gettext("Everything has arrived. The job is being made …"),
         "done": gettext("Submitted. The job's page opens."),
         "nothing": gettext("Choose at least one file, folder or zip archive first."),

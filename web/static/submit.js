@@ -253,10 +253,9 @@ function showMessage() {
 }
 
 function showTotal() {
-  const { items } = upload;
   const done = upload.count("sent");
   const sent = upload.sentBytes;
-  const whole = { count: number(items.length), size: size(upload.size) };
+  const whole = { count: number(upload.total), size: size(upload.size) };
   element("counts").textContent = done || upload.active ? fill(words.progress, { done: number(done), sent: size(sent), ...whole }) : fill(words.counts, whole);
   const bar = element("bar");
   bar.max = Math.max(1, upload.size);

@@ -67,8 +67,12 @@ export class Upload {
   get sentBytes() {
     return this.items.reduce((sum, item) => sum + (item.state === "sent" ? item.size : Math.min(item.loaded, item.size)), 0);
   }
+  /** Files and bytes to be sent: those that can never go are not counted. */
+  get total() {
+    return this.items.reduce((sum, item) => sum + !item.hopeless, 0);
+  }
   get size() {
-    return this.items.reduce((sum, item) => sum + item.size, 0);
+    return this.items.reduce((sum, item) => sum + (item.hopeless ? 0 : item.size), 0);
   }
   count(state) {
     return this.items.reduce((sum, item) => sum + (item.state === state), 0);

@@ -8,7 +8,7 @@ from babel.messages.catalog import Message
 
 from ops import catalogues
 
-PLACE = re.compile(r"%\(\w+\)[sd]")
+PLACE = re.compile(r"%\(\w+\)[sd]|\{\w+\}")  # the second kind is filled in by scripts
 
 
 def forms(text: object) -> tuple[str, ...]:

@@ -1,10 +1,14 @@
 """The submit page without scripts: one form with files, and the sample cases."""
 
+import json
+import re
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from sqlalchemy import func, select
 
+from config.settings import ROOT
 from db.jobs import Job
 from db.session import Database
 from db.states import Role
@@ -99,6 +103,18 @@ def test_every_sample_becomes_a_job_with_all_its_files(visit: Visit, database: D
     assert job.title == str(chosen.title)
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(UploadFile)) == len(chosen.files)
+
+
+def test_the_script_of_the_page_has_every_word_it_says(visit: Visit) -> None:
+    page = visit(Role.SUBMITTER).get("/submit").text
+    held = re.search(r"data-words='([^']*)'", page)
+    assert held is not None
+    words = json.loads(unescape(held[1]))
+    script = (ROOT / "web" / "static" / "submit.js").read_text()
+    said = set(re.findall(r"words\.(\w+)", script)) | {"waiting", "sending", "sent", "failed"}  # by state of a file
+    assert said == set(words)
+    places = dict.fromkeys(re.findall(r"\{(\w+)\}", " ".join(words.values())))
+    assert set(places) <= set(re.findall(r"\w+", script))
 
 
 def test_an_unknown_sample_is_not_found(visit: Visit, database: Database) -> None:

@@ -205,23 +205,18 @@ the distinction between them is not touched by this."""
 def _localisation(found: Mapping[str, Any]) -> str:
     if not any(part.get("slices") for part in found.values()):
         return "## Where the heatmaps point\n\nNot measured: the data set names no tumour boxes."
-    rows = [
-        (
-            name,
-            part["slices"],
-            *(_percent(part.get(key)) for key in ("peak_in_box", "energy_in_box", "box_share_of_crop")),
-        )
-        for name, part in found.items()
-    ]
+    keys = ("peak_in_box", "peak_by_chance", "energy_in_box", "box_share_of_crop")
+    rows = [(name, part["slices"], *(_percent(part.get(key)) for key in keys)) for name, part in found.items()]
+    head = ("class", "slices", "peak in box", "by chance", "heatmap in box", "by chance")
     return f"""## Where the heatmaps point
 
 Correctly classified test slices with a known tumour box: does the heatmap's peak lie in the box (half a grid cell of slack), how much
-of the heatmap does, and how much of the picture the box covers, which is what chance would give:
+of the heatmap does, and what chance would give (share of grid cells that would hit; share of the picture in the box):
 
-{_table(("class", "slices", "peak in box", "heatmap in box", "box's share of the picture"), rows)}
+{_table(head, rows)}
 
-Small tumours are smaller than a cell of the grid, and the network also uses what lies around them (for pituitary tumours the
-anatomy of the slice). **A heatmap shows where the network looked, not where the tumour is or ends; do not use it to find one.**"""
+**A heatmap shows where the network looked, not where the tumour is or ends; do not use it to find one.** Where the two columns are close, the
+network decides by something other than the tumour itself."""
 
 
 def _limits() -> str:

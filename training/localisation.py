@@ -6,8 +6,9 @@ measurement alone.
 
 Two measures for slices whose prediction is right. Pointing game (Zhang et al., "Top-down Neural Attention by
 Excitation Backprop", ECCV 2016): does the heatmap's peak lie in the box, widened by half a cell of the network's grid,
-which is all the precision there is? Energy: which share of the heatmap's sum lies in the box. Both are given beside
-what chance would give: the share of the head's crop that the box covers.
+which is all the precision there is? Energy: which share of the heatmap's sum lies in the box. Each is given beside
+what chance would give: the share of the grid's cells whose centre would hit, and the share of the crop that the box
+covers.
 """
 
 import csv
@@ -66,7 +67,7 @@ def box_in_crop(tumour: TumourBox, shape: tuple[int, int], crop: Box) -> tuple[f
     return (left - crop.x0) / side_x, (top - crop.y0) / side_y, (right - crop.x0) / side_x, (bottom - crop.y0) / side_y
 
 
-def pointing(heatmap: Float32, box: tuple[float, float, float, float]) -> tuple[bool, float, float]:
+def pointing(heatmap: Float32, box: tuple[float, float, float, float]) -> tuple[bool, float, float, float]:
     """One slice's measures.
 
     Args:
@@ -74,32 +75,36 @@ def pointing(heatmap: Float32, box: tuple[float, float, float, float]) -> tuple[
         box: x0, y0, x1, y1 as fractions of the crop.
 
     Returns:
-        Whether the peak lies in the widened box; the share of the heatmap's energy in the box; the share of the crop
-        that the box covers.
+        Whether the peak lies in the widened box; the share of the grid's cells of which that is true; the share of
+        the heatmap's energy in the box; the share of the crop that the box covers.
     """
     rows, columns = heatmap.shape
     peak_y, peak_x = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
-    x, y = (peak_x + 0.5) / columns, (peak_y + 0.5) / rows
+    centres_x, centres_y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
     slack_x, slack_y = 0.5 / columns, 0.5 / rows
     x0, y0, x1, y1 = box
-    hit = bool(x0 - slack_x <= x <= x1 + slack_x and y0 - slack_y <= y <= y1 + slack_y)
+    in_x = (centres_x >= x0 - slack_x) & (centres_x <= x1 + slack_x)
+    in_y = (centres_y >= y0 - slack_y) & (centres_y <= y1 + slack_y)
+    hit = bool(in_x[peak_x] and in_y[peak_y])
+    chance = float(in_x.mean() * in_y.mean())
     side = 224
     fine = np.maximum(cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_LINEAR), 0)
     corners = np.clip(np.rint(np.array(box) * side), 0, side).astype(int)
     inside = float(fine[corners[1] : corners[3], corners[0] : corners[2]].sum())
     area = float((corners[2] - corners[0]) * (corners[3] - corners[1])) / side**2
     total = float(fine.sum())
-    return hit, inside / total if total > 0 else 0.0, area
+    return hit, chance, inside / total if total > 0 else 0.0, area
 
 
-def summarise(found: Sequence[tuple[bool, float, float]]) -> dict[str, Any]:
-    """Means over slices: `slices`, `peak_in_box`, `energy_in_box`, `box_share_of_crop`; only the count when empty."""
+def summarise(found: Sequence[tuple[bool, float, float, float]]) -> dict[str, Any]:
+    """Means over slices: `peak_in_box` beside `peak_by_chance`, `energy_in_box` beside `box_share_of_crop`; a count."""
     if not found:
         return {"slices": 0}
-    hits, energies, areas = (np.array(column, float) for column in zip(*found, strict=True))
+    hits, chances, energies, areas = (np.array(column, float) for column in zip(*found, strict=True))
     return {
         "slices": len(found),
         "peak_in_box": float(hits.mean()),
+        "peak_by_chance": float(chances.mean()),
         "energy_in_box": float(energies.mean()),
         "box_share_of_crop": float(areas.mean()),
     }

@@ -166,7 +166,7 @@ class _Scored:
         """Where the heatmaps of rightly classified slices point, by class."""
         boxes = localisation.read_boxes(self._material.dataset.root)
         right = calibration.probabilities_of(self.scores).argmax(axis=1) == self.labels
-        found: dict[str, list[tuple[bool, float, float]]] = {}
+        found: dict[str, list[tuple[bool, float, float, float]]] = {}
         for i, sample in enumerate(self.samples):
             if right[i] and sample.file in boxes:
                 box = localisation.box_in_crop(boxes[sample.file], self._shapes[i], self._crops[i])

@@ -1,0 +1,96 @@
+"""The model that ships: the promised bytes, the promised size, and the same answers on every engine."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config.settings import ROOT
+from imaging.limits import Limits
+from imaging.preprocess import prepare
+from imaging.reading import read_frame
+from inference.artefact import Artefact, load
+from inference.engines import choose
+from inference.engines.base import Float32
+from inference.predictor import Predictor
+from inference.shipped import default_model
+
+LARGEST_BYTES = 30_000_000
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Artefact:
+    return load(*default_model(ROOT / "models"))
+
+
+def example_files() -> dict[Path, str]:
+    """The example pictures and their labels in the source."""
+    with (EXAMPLES / "provenance.csv").open(newline="") as file:
+        return {EXAMPLES / row["picture"]: row["label"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def images(shipped: Artefact) -> Float32:
+    """Forty slices, all example patients."""
+    files = sorted(example_files())[::2][:40]
+    prepared = [prepare(read_frame(path, 0, Limits()).pixels, shipped.manifest.preprocessing) for path in files]
+    return np.stack([one.image for one in prepared])[..., np.newaxis]
+
+
+def test_is_small_enough_and_complete(shipped: Artefact) -> None:
+    path, digest = default_model(ROOT / "models")
+    assert path.stat().st_size <= LARGEST_BYTES
+    assert shipped.digest == digest
+    assert set(shipped.manifest.class_names) == {"glioma", "meningioma", "pituitary", "no_tumor"}
+    assert sum(array.size for array in shipped.weights().values()) > 1_000_000
+    assert len(shipped.model_card) > 1000
+    assert {"test", "validation", "calibration"} <= set(shipped.manifest.metrics)
+
+
+def test_no_path_of_the_machine_that_made_it(shipped: Artefact) -> None:
+    text = shipped.openvino_xml.decode() + shipped.model_card
+    assert "/tmp" not in text
+    assert "/home" not in text
+    assert str(ROOT) not in text
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_engines_agree_on_real_slices(shipped: Artefact, images: Float32) -> None:
+    """Probabilities within 1e-4, and heatmaps that a reader cannot tell apart."""
+    pytest.importorskip("tensorflow")
+    one, other = choose("openvino", shipped).run(images), choose("tensorflow", shipped).run(images)
+
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+    np.testing.assert_array_equal(one.scores.argmax(axis=1), other.scores.argmax(axis=1))
+    for ours, theirs in zip(one.heatmaps, other.heatmaps, strict=True):
+        assert structural_similarity(ours, theirs) > 0.99
+
+
+def test_one_slice_or_thirty_two(shipped: Artefact, images: Float32) -> None:
+    engine = choose("openvino", shipped)
+    together = engine.run(images[:32])
+    for row in range(32):
+        alone = engine.run(images[row : row + 1])
+        np.testing.assert_array_equal(alone.probabilities[0], together.probabilities[row])
+        np.testing.assert_array_equal(alone.heatmaps[0], together.heatmaps[row])
+
+
+def test_says_the_source_s_label_for_most_example_slices(shipped: Artefact) -> None:
+    """Not a measure of quality (the card has that): a wrong preprocessing or class order would show here at once."""
+    files = example_files()
+    with Predictor(shipped, choose("openvino", shipped)) as predictor:
+        predictions = predictor.predict([read_frame(path, 0, Limits()) for path in files])
+    right = [one.class_name == label for one, label in zip(predictions, files.values(), strict=True)]
+    assert np.mean(right) > 0.8
+
+
+def structural_similarity(one: Float32, other: Float32) -> float:
+    """SSIM (Wang et al. 2004) over the whole small map as a single window."""
+    c1, c2 = 0.01**2, 0.03**2
+    covariance = float(((one - one.mean()) * (other - other.mean())).mean())
+    means = (2 * one.mean() * other.mean() + c1) / (one.mean() ** 2 + other.mean() ** 2 + c1)
+    spreads = (2 * covariance + c2) / (one.var() + other.var() + c2)
+    return float(means * spreads)

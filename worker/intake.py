@@ -8,7 +8,9 @@ Refuses to decode pixels: headers decide here, the classify worker meets the pix
 """
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +18,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from db.blobs import BlobMissing
+from db.blobs import BlobMissing, BlobStore
 from db.jobs import Job
 from db.queries import claims
 from db.queries import intake as rows
@@ -33,6 +35,7 @@ from worker.grouping import FoundImage, plan
 from worker.lease import Lease
 
 FILES_A_TRANSACTION = 200
+KEPT_AT_ONCE = 64
 SLICES_A_TRANSACTION = 1000
 RING_AT_ONCE = 8
 
@@ -80,7 +83,9 @@ def _read_all(context: Context, sent: list[SentFile], lease: Lease) -> tuple[lis
     """Collects and inspects every file once; usable members of archives go into the blob store."""
     images: list[FoundImage] = []
     refused: list[FileLine] = []
-    with context.blobs.workspace() as workdir:
+    storing: deque[Future[None]] = deque()
+    # Making a file durable is waiting for the disk: sixteen waits at once take little longer than one.
+    with context.blobs.workspace() as workdir, ThreadPoolExecutor(16, thread_name_prefix="store") as pool:
         for collected in _collected(context, sent, workdir):
             lease.check()
             lease.progress += 1
@@ -93,10 +98,21 @@ def _read_all(context: Context, sent: list[SentFile], lease: Lease) -> tuple[lis
             local = collected.local_path
             if local is not None and workdir in local.parents:
                 if isinstance(found, FoundImage):
-                    context.blobs.require_room(0)
-                    context.blobs.adopt(local, collected.sha256)
-                local.unlink(missing_ok=True)
+                    storing.append(pool.submit(_keep, context.blobs, local, collected.sha256))
+                else:
+                    local.unlink(missing_ok=True)
+            while len(storing) > KEPT_AT_ONCE:
+                storing.popleft().result()
+        for future in storing:
+            future.result()
     return images, refused
+
+
+def _keep(blobs: BlobStore, local: Path, digest: str) -> None:
+    """Moves an unpacked file into the blob store; durable when this returns."""
+    blobs.require_room(0)
+    blobs.adopt(local, digest)
+    local.unlink(missing_ok=True)  # still there when the store had these bytes already
 
 
 def _collected(context: Context, sent: list[SentFile], workdir: Path) -> Iterator[Collected]:

@@ -5,9 +5,12 @@ tiny one: what it says of a slice is as good as random, but everything around it
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,6 +56,7 @@ class Site:
         self._logs = folder / "logs"
         self._fleet = Fleet(self.settings, self._logs)
         self._web: subprocess.Popen[bytes] | None = None
+        self._classify: subprocess.Popen[bytes] | None = None
         with self.database.write() as session:
             first = accounts.ensure_first_admin(session)
         assert first is not None, "expected an empty database"
@@ -67,7 +71,7 @@ class Site:
         """Starts all processes and waits until the system calls itself ready."""
         self._fleet.start(DISPATCHER)
         self._fleet.start("intake")
-        self._fleet.start("classify")
+        self._classify = self._fleet.start("classify")
         self.start_web()
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
@@ -76,6 +80,19 @@ class Site:
                 return
             assert time.monotonic() < deadline, f"not ready after {START_TIMEOUT_S} s: {answer.text}"
             time.sleep(0.2)
+
+    @contextmanager
+    def nothing_is_analysed(self) -> Iterator[None]:
+        """Holds the classify worker still, as a very busy one; intake and web go on."""
+        assert self._classify is not None, "the site has not been started"
+        pids = [self._classify.pid, *self._fleet.children(self._classify)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def start_web(self) -> None:
         """Starts the web server and waits until it answers."""

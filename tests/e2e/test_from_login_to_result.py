@@ -57,6 +57,36 @@ def test_a_sample_case_is_sent_watched_and_read(visit: Callable[..., Visitor]) -
     assert page.locator(".thumb meter").count() == 6
 
 
+def test_slices_appear_on_the_open_study_page_as_they_finish(visit: Callable[..., Visitor], site: Site) -> None:
+    page = visit(Role.SUBMITTER).go("/submit")
+    with site.nothing_is_analysed():
+        page.get_by_role("button", name="Submit: Example three").click()
+        page.locator(".study-card a").first.click(timeout=60_000)
+        expect(page.locator("#live")).not_to_have_attribute("data-waiting", "0")
+        expect(page.locator("#finding")).not_to_contain_text("No tumour")
+        assert page.locator(".thumb meter").count() == 0
+        page.evaluate("window.sameDocument = true")
+    expect(page.locator("#live")).to_have_attribute("data-waiting", "0", timeout=60_000)
+    assert page.locator(".thumb meter").count() == page.locator(".thumb").count()
+    assert page.evaluate("window.sameDocument"), "the page was loaded anew"
+    # The chosen slice got its bars and its heatmap too.
+    expect(page.locator("#slice-facts .bars")).to_be_visible()
+
+
+def test_a_cancelled_job_keeps_what_was_done_and_can_be_taken_up_again(
+    visit: Callable[..., Visitor], site: Site
+) -> None:
+    page = visit(Role.SUBMITTER).go("/submit")
+    page.on("dialog", lambda dialog: dialog.accept())
+    with site.nothing_is_analysed():
+        page.get_by_role("button", name="Submit: Example two").click()
+        page.locator(".study-card").first.wait_for(timeout=60_000)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#progress")).to_have_attribute("data-state", "cancelled")
+    page.get_by_role("button", name="Try again what failed or was cancelled").click()
+    expect(page.locator("#progress")).to_have_attribute("data-state", "succeeded", timeout=60_000)
+
+
 def test_the_receipt_adds_up_and_gives_a_sentence_for_each_file(visit: Callable[..., Visitor], world: World) -> None:
     page = visit(Role.CLINICIAN).go(f"/jobs/{world.mixed_job}")
     line = page.get_by_text(re.compile("files received")).inner_text()

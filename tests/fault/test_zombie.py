@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+import time
 from collections.abc import Callable
 
 import pytest
@@ -27,8 +29,8 @@ def test_a_frozen_worker_is_fenced(work: Settings, database: Database, fleets: C
     child = fleet.child(frozen)
     job_id = submit(database, work, pictures(20), doorbell=Doorbell(work))
     wait_for(lambda: running_items(database), 60, 0.02)
-    os.kill(child, signal.SIGSTOP)
     frozen.send_signal(signal.SIGSTOP)
+    _freeze(child, database)
     try:
         fleet.start("classify")
         assert wait_ended(database, [job_id], 60) == [JobState.SUCCEEDED]
@@ -47,6 +49,32 @@ def test_a_frozen_worker_is_fenced(work: Settings, database: Database, fleets: C
     assert event.detail["job_id"] == str(job_id)
     assert _written(database) == before
     assert len(results_of(database, job_id)) == 20
+
+
+def _freeze(pid: int, database: Database) -> None:
+    """Stops a process while it works, not while it writes.
+
+    One that is stopped inside a write transaction of SQLite keeps the lock until it continues or is killed, and nobody
+    else can write meanwhile: that is how SQLite is, and one of the reasons for PostgreSQL.
+    """
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        if not database.is_sqlite or _can_write(database):
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+
+
+def _can_write(database: Database) -> bool:
+    connection = sqlite3.connect(str(database.engine.url.database), isolation_level=None, timeout=0.2)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def _written(database: Database) -> list[tuple[object, ...]]:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from config.settings import ROOT
 from db.jobs import Job
-from db.states import Role
+from db.states import Role, UploadState
 from db.uploads import Upload, UploadFile
 from tests.e2e.conftest import PASSWORD, Visitor
 from tests.e2e.site import Site
@@ -260,6 +260,25 @@ def test_a_reloaded_page_offers_to_go_on(visit: Visit, site: Site, folder: Path)
     assert len(sent) == 7, "what had arrived is not sent again"
     assert jobs_and_uploads(site)[1] == uploads
     expect(page.get_by_role("heading", level=1)).to_have_text("Night shift")
+
+
+def test_an_upload_that_expired_is_sent_again_into_a_new_one(visit: Visit, site: Site, folder: Path) -> None:
+    visitor = visit(Role.SUBMITTER)
+    visitor.watch.expected_statuses = {409}
+    page = visitor.go("/submit")
+    hold(page, after=5)
+    choose_folder(page, folder)
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#rows .sent")).to_have_count(5)
+    page.get_by_role("button", name="Pause").click()
+    page.unroute(PUTS)
+    with site.database.write() as session:
+        newest = session.scalars(select(Upload).order_by(Upload.created_at.desc()).limit(1)).one()
+        newest.state = UploadState.ABANDONED
+    _, uploads = jobs_and_uploads(site)
+    page.get_by_role("button", name="Go on").click()
+    assert received(site, job_of(page)) == expected(folder)
+    assert jobs_and_uploads(site)[1] == uploads + 1, "one new upload, not one for each sender"
 
 
 def test_a_full_disk_stops_and_says_so(visit: Visit, site: Site, folder: Path) -> None:

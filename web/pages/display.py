@@ -27,9 +27,9 @@ def init_app(app: Flask) -> None:
     app.jinja_env.globals.update(code_version=code_version(), api_root="/api/v1")
 
 
-def moment(value: datetime | None) -> str:
+def moment(value: datetime | None, *, seconds: bool = False) -> str:
     """A point in time in UTC, saying so: readers sit in several time zones."""
-    return f"{format_datetime(value, 'd MMM y, HH:mm')} UTC" if value else "–"
+    return f"{format_datetime(value, 'd MMM y, HH:mm:ss' if seconds else 'd MMM y, HH:mm')} UTC" if value else "–"
 
 
 def percent(value: float) -> str:

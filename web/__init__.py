@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SettingsError: When the settings are not usable.
         UndeclaredAccess: When a route does not say who may call it.
     """
-    from web import access, api, headers, health, logs, metrics, objects, pages, problems, services, sessions
+    from web import access, api, headers, health, logs, metrics, objects, pages, problems, services, sessions, unread
 
     if settings is None:
         settings = load_settings()
@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     access.init_app(app)
     objects.init_app(app)
     headers.init_app(app)
+    unread.init_app(app)
     health.init_app(app)
     api.init_app(app)
     pages.init_app(app)

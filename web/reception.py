@@ -156,6 +156,7 @@ def _reading() -> Iterator[tuple[IO[bytes], _Workspace]]:
     with _slot(), _patience(), parts.blobs.workspace() as folder:
         try:
             parts.blobs.require_room(request.content_length or 0)
+            request.environ["neurosight.body_read"] = True  # whatever becomes of it, it is ours to read or drain
             yield request.stream, _Workspace(folder, parts.blobs, settings.max_upload_files, settings.max_file_bytes)
         except (Problem, StoreFull):
             _drain()

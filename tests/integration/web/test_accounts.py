@@ -59,7 +59,7 @@ def test_a_login_makes_a_session_that_a_logout_ends_for_every_copy(world: World)
 def test_wrong_names_and_passwords_look_the_same_and_are_in_the_trail(world: World) -> None:
     client = world.client()
     answers = [log_in(client, "ann", "wrong password"), log_in(client, "nobody", "wrong password")]
-    texts = {re.sub(r'value="[^"]*"', "", answer.text) for answer in answers}
+    texts = {re.sub(r'value="[^"]*"|[0-9a-f]{32}', "", answer.text) for answer in answers}
     assert len(texts) == 1
     assert status(client) == 401
     assert world.audited("login", "denied") == 2

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from sqlalchemy import func, select
 
-from config.queues import QUEUE_INTAKE, TASK_INTAKE
+from config.queues import QUEUE_INTAKE, TASK_CLASSIFY, TASK_INTAKE
 from config.settings import Settings
 from db.base import utc_now
 from db.blobs import BlobStore
@@ -28,7 +28,7 @@ from db.doorbell import Doorbell
 from db.jobs import Job, JobSlice, WorkItem
 from db.predictions import Heatmap, Prediction
 from db.session import Database
-from db.states import JOB_ENDED, JobState, Priority, Role, UploadState
+from db.states import JOB_ENDED, ItemState, JobState, Priority, Role, UploadState
 from db.uploads import Upload, UploadFile
 from db.users import User
 from tests.tiny_artefact import TINY_ARTEFACT, tiny_digest
@@ -196,3 +196,16 @@ def results_of(database: Database, job_id: uuid.UUID) -> list[uuid.UUID]:
         ).all()
     assert all(row.prediction_id is not None for row in rows), "a prediction has no heatmap"
     return [row.instance_id for row in rows]
+
+
+def running_items(database: Database) -> int:
+    """How many classify items are claimed at this moment."""
+    with database.read() as session:
+        return (
+            session.scalar(
+                select(func.count())
+                .select_from(WorkItem)
+                .where(WorkItem.task == TASK_CLASSIFY, WorkItem.state == ItemState.RUNNING)
+            )
+            or 0
+        )

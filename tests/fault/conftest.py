@@ -4,13 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
 
-from config.queues import TASK_CLASSIFY
 from config.settings import Settings
-from db.jobs import WorkItem
-from db.session import Database
-from db.states import ItemState
 from tests.servers import BrokerServer
 from tests.work_rig import models_folder, promote_tiny
 from tests.worker_fleet import Fleet
@@ -65,16 +60,3 @@ def fleets(work: Settings, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
     for fleet in made:
         fleet.close()
         print(fleet.output()[-8000:])  # shown when the test failed
-
-
-def running_items(database: Database) -> int:
-    """How many classify items are claimed at this moment."""
-    with database.read() as session:
-        return (
-            session.scalar(
-                select(func.count())
-                .select_from(WorkItem)
-                .where(WorkItem.task == TASK_CLASSIFY, WorkItem.state == ItemState.RUNNING)
-            )
-            or 0
-        )

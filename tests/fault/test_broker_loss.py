@@ -9,9 +9,8 @@ from config.settings import Settings
 from db.doorbell import Doorbell
 from db.session import Database
 from db.states import JobState
-from tests.fault.conftest import running_items
 from tests.servers import BrokerServer
-from tests.work_rig import pictures, results_of, slice_counts, submit, wait_ended, wait_for
+from tests.work_rig import pictures, results_of, running_items, slice_counts, submit, wait_ended, wait_for
 from tests.worker_fleet import DISPATCHER, Fleet
 
 

@@ -13,8 +13,7 @@ from db.predictions import Prediction
 from db.queries import settle
 from db.session import Database
 from db.states import JobState
-from tests.fault.conftest import running_items
-from tests.work_rig import pictures, results_of, slice_counts, submit, wait_ended, wait_for
+from tests.work_rig import pictures, results_of, running_items, slice_counts, submit, wait_ended, wait_for
 from tests.worker_fleet import DISPATCHER, Fleet
 
 

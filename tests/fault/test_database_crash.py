@@ -16,9 +16,18 @@ from config.settings import ROOT, Settings, load_settings
 from db.doorbell import Doorbell
 from db.session import Database
 from db.states import JobState
-from tests.fault.conftest import running_items
 from tests.servers import BrokerServer, PostgresServer
-from tests.work_rig import models_folder, pictures, promote_tiny, results_of, slice_counts, submit, wait_ended, wait_for
+from tests.work_rig import (
+    models_folder,
+    pictures,
+    promote_tiny,
+    results_of,
+    running_items,
+    slice_counts,
+    submit,
+    wait_ended,
+    wait_for,
+)
 from tests.worker_fleet import DISPATCHER, Fleet
 
 

@@ -12,8 +12,7 @@ from db.doorbell import Doorbell
 from db.jobs import WorkItem
 from db.session import Database
 from db.states import JobState
-from tests.fault.conftest import running_items
-from tests.work_rig import PATIENCE, pictures, results_of, submit, wait_ended, wait_for
+from tests.work_rig import PATIENCE, pictures, results_of, running_items, submit, wait_ended, wait_for
 from tests.worker_fleet import DISPATCHER, Fleet
 
 

@@ -14,8 +14,7 @@ from db.jobs import WorkItem
 from db.predictions import Prediction
 from db.session import Database
 from db.states import JobState
-from tests.fault.conftest import running_items
-from tests.work_rig import pictures, results_of, slice_counts, submit, wait_ended, wait_for
+from tests.work_rig import pictures, results_of, running_items, slice_counts, submit, wait_ended, wait_for
 from tests.worker_fleet import DISPATCHER, Fleet
 
 SLICES, KILLS = 200, 10

@@ -15,8 +15,7 @@ from db.jobs import WorkItem
 from db.session import Database
 from db.states import JobState
 from db.users import AuditEvent
-from tests.fault.conftest import running_items
-from tests.work_rig import pictures, results_of, submit, wait_ended, wait_for
+from tests.work_rig import pictures, results_of, running_items, submit, wait_ended, wait_for
 from tests.worker_fleet import DISPATCHER, Fleet
 
 

@@ -75,7 +75,7 @@ class Site:
         self.start_web()
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            answer = requests.get(f"{self.url}/health/ready", timeout=10)
+            answer = requests.get(f"{self.url}/health/ready", timeout=100)
             if answer.status_code == 200:
                 return
             assert time.monotonic() < deadline, f"not ready after {START_TIMEOUT_S} s: {answer.text}"

@@ -146,7 +146,7 @@ def test_an_answer_that_got_lost_makes_no_second_job(visit: Visit, site: Site, f
     visitor = visit(Role.SUBMITTER)
     visitor.watch.offline = True
     page = visitor.go("/submit")
-    lost = []
+    lost: list[int] = []
 
     def lose(route: Route) -> None:
         if not lost:

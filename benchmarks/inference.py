@@ -10,14 +10,16 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import ways
 from benchmarks.measure import Way, alternate, machine, table, timed, verdict
-from benchmarks.whole_way import WholeWay
-from config.settings import ROOT, load_settings
+from benchmarks.whole_way import STUDIES, WholeWay
+from config.settings import load_settings
 from imaging.limits import Limits
 from imaging.preprocess import Preprocessing, prepare
 from imaging.reading import read_frame
@@ -27,7 +29,7 @@ from inference.shipped import default_model
 RAW = "raw forward, one request a core"
 RAW_BATCH = "raw forward, batches of 16"
 OURS = "score + heatmap (the engine)"
-WHOLE = "whole way of the worker"
+WHOLE = "whole way of the worker, {}"
 TAPE = "per image: predict + GradientTape"
 VIS = "tf-keras-vis, batches of 16, heatmap only"
 
@@ -44,16 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, digest = (arguments.model, None) if arguments.model else default_model(settings.models_dir)
     artefact = load(model, digest)
     threads = len(os.sched_getaffinity(0))
-    examples = sorted(arguments.examples.rglob("*.dcm"))
-    if not examples:
-        print(f"There are no DICOM files under {arguments.examples}; name a folder with --examples.", file=sys.stderr)
-        return 2
-    images = _images(examples, arguments.slices, artefact.manifest.preprocessing)
+    studies = {WHOLE.format(name): sorted(folder.rglob("*.dcm")) for name, folder in STUDIES.items()}
+    images = _images(list(chain.from_iterable(studies.values())), arguments.slices, artefact.manifest.preprocessing)
     few = images[: arguments.few]
 
     with tempfile.TemporaryDirectory(prefix="neurosight-bench-") as folder:
         network = ways.network_of(artefact)
-        with WholeWay(Path(folder), model, artefact.digest, examples, threads) as whole:
+        with WholeWay(Path(folder), model, artefact.digest, threads) as whole:
             raw, raw_batch = ways.raw_requests(artefact, threads), ways.raw_batches(artefact, threads, 16)
             ours = ways.ours(artefact, threads)
             tape, vis = ways.gradient_tape(network), ways.tf_keras_vis(network, 16)
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 [
                     Way(RAW, timed(lambda: raw(images))),
                     Way(OURS, timed(lambda: ours(images))),
-                    Way(WHOLE, lambda: whole.run(len(images))),
+                    *(Way(name, partial(whole.run, files, len(images))) for name, files in studies.items()),
                     Way(RAW_BATCH, timed(lambda: raw_batch(images))),
                     Way(TAPE, timed(lambda: tape(few))),
                     Way(VIS, timed(lambda: vis(few))),
@@ -79,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{arguments.rounds} rounds, medians; ratio to: {base}\n{facts}\n\n{table(rates, base)}\n")
     targets = [
         (f"{OURS} / {base}", rates.ratio(OURS, base), 0.95),
-        (f"{WHOLE} / {base}", rates.ratio(WHOLE, base), 0.85),
+        *((f"{name} / {base}", rates.ratio(name, base), 0.85) for name in studies),
         (f"{OURS} / {VIS}", rates.ratio(OURS, VIS), 10.0),
     ]
     for what, value, limit in targets:
@@ -97,7 +96,6 @@ def _images(examples: list[Path], count: int, preprocessing: Preprocessing) -> w
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description="Compare ways of inference.")
     parser.add_argument("--model", type=Path, metavar="FILE", help="a .neurosight file; default: the shipped model")
-    parser.add_argument("--examples", type=Path, default=ROOT / "examples", metavar="DIR", help="folder of DICOM files")
     parser.add_argument("--slices", type=int, default=128, help="slices a round (default 128)")
     parser.add_argument("--few", type=int, default=16, help="slices a round for the slow ways (default 16)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds (default 7)")

@@ -15,6 +15,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Took(NamedTuple):
+    """What one run of a way took.
+
+    Attributes:
+        slices: How many it did.
+        seconds: By the clock on the wall.
+        cpu_seconds: Of all threads of this process; hardly moved by other work on the machine.
+    """
+
+    slices: int
+    seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +38,19 @@ class Way:
 
     Attributes:
         name: For the table.
-        run: Does it once; returns how many slices it did and in how many seconds.
+        run: Does it once.
     """
 
     name: str
-    run: Callable[[], tuple[int, float]]
+    run: Callable[[], Took]
 
 
 @dataclass(slots=True)
 class Rates:
-    """Slices a second of each way, one value a round."""
+    """Slices a second of each way, and CPU milliseconds a slice; one value a round."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
+    cpu_ms: dict[str, list[float]] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
         """Median rate of a way."""
@@ -45,20 +61,20 @@ class Rates:
         return statistics.median(a / b for a, b in zip(self.values[name], self.values[to], strict=True))
 
 
-def timed(work: Callable[[], int]) -> Callable[[], tuple[int, float]]:
+def timed(work: Callable[[], int]) -> Callable[[], Took]:
     """Makes a `Way.run` of a function that returns how many slices it did."""
 
-    def run() -> tuple[int, float]:
-        started = time.perf_counter()
+    def run() -> Took:
+        started, cpu_started = time.perf_counter(), time.process_time()
         slices = work()
-        return slices, time.perf_counter() - started
+        return Took(slices, time.perf_counter() - started, time.process_time() - cpu_started)
 
     return run
 
 
 def alternate(ways: list[Way], rounds: int, say: Callable[[str], None]) -> Rates:
     """Runs each way once to warm up, then `rounds` times in turn."""
-    rates = Rates({way.name: [] for way in ways})
+    rates = Rates({way.name: [] for way in ways}, {way.name: [] for way in ways})
     for way in ways:
         say(f"warming up: {way.name}")
         way.run()
@@ -66,19 +82,20 @@ def alternate(ways: list[Way], rounds: int, say: Callable[[str], None]) -> Rates
         say(f"round {number} of {rounds}")
         # Turned around each time: no way always runs after the same other one.
         for way in ways if number % 2 else ways[::-1]:
-            slices, seconds = way.run()
-            rates.values[way.name].append(slices / seconds)
+            took = way.run()
+            rates.values[way.name].append(took.slices / took.seconds)
+            rates.cpu_ms[way.name].append(took.cpu_seconds / took.slices * 1000)
     return rates
 
 
 def table(rates: Rates, base: str) -> str:
     """Rates and ratios as text, the base first."""
     width = max(map(len, rates.values))
-    lines = [f"{'way':<{width}}  {'slices/s':>9}  {'lowest':>8}  {'highest':>8}  {'ratio':>8}"]
+    lines = [f"{'way':<{width}}  {'slices/s':>9}  {'lowest':>8}  {'highest':>8}  {'ratio':>8}  {'CPU ms':>7}"]
     for name, values in rates.values.items():
         lines.append(
             f"{name:<{width}}  {rates.median(name):9.2f}  {min(values):8.2f}  {max(values):8.2f}  "
-            f"{rates.ratio(name, base):8.3f}"
+            f"{rates.ratio(name, base):8.3f}  {statistics.median(rates.cpu_ms[name]):7.2f}"
         )
     return "\n".join(lines)
 

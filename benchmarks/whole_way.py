@@ -7,7 +7,6 @@ inference with Grad-CAM, encoding heatmaps, and committing each chunk. Taking th
 
 import io
 import shutil
-import time
 import uuid
 from pathlib import Path
 from typing import Self
@@ -15,13 +14,24 @@ from typing import Self
 import pydicom
 from sqlalchemy import func, select
 
+from benchmarks.measure import Took, timed
 from config.queues import QUEUE_BATCH, QUEUE_HOUSEKEEPING, QUEUE_INTAKE, QUEUE_INTERACTIVE
-from config.settings import load_settings
+from config.settings import ROOT, load_settings
 from db.migrate import upgrade
 from db.predictions import Prediction
 from tests.work_rig import context_for, submit
 from worker.housekeeping import Housekeeper
 from worker.work import turn
+
+STUDIES = {
+    "uncompressed DICOM": ROOT / "examples" / "two" / "dicom",
+    "JPEG DICOM": ROOT / "examples" / "one" / "dicom",
+    "RLE DICOM": ROOT / "examples" / "four" / "dicom",
+    "JPEG 2000 DICOM": ROOT / "examples" / "three" / "dicom",
+}
+"""How the example studies are stored. Decoding is a large part of the way, so each is measured by itself."""
+
+UNCOMPRESSED = STUDIES["uncompressed DICOM"]
 
 
 class WholeWay:
@@ -31,11 +41,10 @@ class WholeWay:
         folder: Empty folder for its state.
         model: Artefact to serve.
         digest: Its digest.
-        examples: DICOM files to make studies of.
         threads: Cores.
     """
 
-    def __init__(self, folder: Path, model: Path, digest: str, examples: list[Path], threads: int) -> None:
+    def __init__(self, folder: Path, model: Path, digest: str, threads: int) -> None:
         models = folder / "models"
         models.mkdir(parents=True)
         shutil.copyfile(model, models / model.name)
@@ -46,24 +55,25 @@ class WholeWay:
         upgrade(self._settings.resolved_database_url)
         with Housekeeper(self._settings) as housekeeper:
             housekeeper.register_models()
-        self._examples = examples
         self._intake = context_for(self._settings, (QUEUE_INTAKE, QUEUE_HOUSEKEEPING), "bench-intake")
         self._classify = context_for(self._settings, (QUEUE_INTERACTIVE, QUEUE_BATCH), "bench-classify")
 
-    def run(self, slices: int) -> tuple[int, float]:
-        """Sends a new study of so many slices, takes it in, and times its classification."""
-        submit(self._classify.database, self._settings, new_study(self._examples, slices))
+    def run(self, examples: list[Path], slices: int) -> Took:
+        """Sends a new study of so many slices, takes it in, and times its classification.
+
+        Args:
+            examples: DICOM files to make the study of, over and over.
+            slices: How many.
+        """
+        submit(self._classify.database, self._settings, new_study(examples, slices))
         while turn(self._intake):
             pass
         before = self._predictions()
-        started = time.perf_counter()
-        while turn(self._classify):
-            pass
-        seconds = time.perf_counter() - started
+        took = timed(self._turns)()
         done = self._predictions() - before
         if done != slices:
             raise RuntimeError(f"{done} of {slices} slices were classified; expected all. See the log above.")
-        return done, seconds
+        return took._replace(slices=done)
 
     def close(self) -> None:
         """Ends engines and connections."""
@@ -77,6 +87,12 @@ class WholeWay:
     def __exit__(self, *_: object) -> None:
         """Closes it."""
         self.close()
+
+    def _turns(self) -> int:
+        done = 0
+        while items := turn(self._classify):
+            done += items
+        return done
 
     def _predictions(self) -> int:
         with self._classify.database.read() as session:

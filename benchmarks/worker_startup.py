@@ -14,11 +14,12 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.measure import machine, verdict
-from benchmarks.whole_way import new_study
+from benchmarks.whole_way import UNCOMPRESSED, new_study
 from config.queues import QUEUE_HOUSEKEEPING, QUEUE_INTAKE
-from config.settings import ROOT, Settings, load_settings
+from config.settings import Settings, load_settings
 from db.migrate import upgrade
 from db.queries.heartbeats import ready_workers
 from db.session import Database
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = machine(("openvino", "celery", "sqlalchemy", "numpy", "pydicom"))
     model, digest = (arguments.model, None) if arguments.model else default_model(load_settings().models_dir)
     artefact = load(model, digest)
-    examples = sorted(arguments.examples.rglob("*.dcm"))
+    examples = sorted(arguments.study.rglob("*.dcm"))
     broker = BrokerServer()
     try:
         runs = []
@@ -53,13 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 runs.append(_one_start(settings, Path(folder), examples, arguments.slices))
     finally:
         broker.close()
-    ready_s = statistics.median(run[0] for run in runs)
-    idle_mib, peak_mib = (max(run[index] for run in runs) for index in (1, 2))
+    ready_s, cpu_s = statistics.median(run.ready_s for run in runs), statistics.median(run.cpu_s for run in runs)
+    idle_mib, peak_mib = max(run.idle_mib for run in runs), max(run.peak_mib for run in runs)
     print(
         f"\nWorker start: model {artefact.digest[:12]}, {arguments.rounds} starts, {arguments.slices} slices each\n"
         f"{facts}\n"
     )
-    print(f"ready after {ready_s:.2f} s (median; {', '.join(f'{run[0]:.2f}' for run in runs)})")
+    each = ", ".join(f"{run.ready_s:.2f}" for run in runs)
+    print(f"ready after {ready_s:.2f} s (median; {each}), for which {cpu_s:.2f} s of CPU were used")
     print(
         f"resident, parent and child together: {idle_mib:.0f} MiB when ready, {peak_mib:.0f} MiB at most with a study\n"
     )
@@ -83,8 +85,17 @@ def _installation(folder: Path, model: Path, digest: str, broker_url: str) -> Se
     return settings
 
 
-def _one_start(settings: Settings, folder: Path, examples: list[Path], slices: int) -> tuple[float, float, float]:
-    """Starts a worker; returns seconds until ready, MiB when ready, and MiB at most after a study."""
+class Start(NamedTuple):
+    """What one start of a worker took."""
+
+    ready_s: float
+    cpu_s: float
+    idle_mib: float
+    peak_mib: float
+
+
+def _one_start(settings: Settings, folder: Path, examples: list[Path], slices: int) -> Start:
+    """Starts a worker, waits until it is ready, and gives it a study."""
     database = Database(settings.resolved_database_url)
     try:
         with Fleet(settings, folder / "logs") as fleet:
@@ -98,6 +109,7 @@ def _one_start(settings: Settings, folder: Path, examples: list[Path], slices: i
             wait_for(ready, 120, 0.02)
             ready_s = time.monotonic() - started
             pids = [process.pid, *fleet.children(process)]
+            cpu_s = sum(_cpu_seconds(pid) for pid in pids)
             idle = sum(_status(pid, "VmRSS") for pid in pids)
             job = submit(database, settings, new_study(examples, slices))
             intake = context_for(settings, (QUEUE_INTAKE, QUEUE_HOUSEKEEPING), "bench-intake")
@@ -110,7 +122,7 @@ def _one_start(settings: Settings, folder: Path, examples: list[Path], slices: i
             with Housekeeper(settings) as housekeeper:
                 housekeeper.ring()
             wait_ended(database, [job], 300)
-            return ready_s, idle / MIB, sum(_status(pid, "VmHWM") for pid in pids) / MIB
+            return Start(ready_s, cpu_s, idle / MIB, sum(_status(pid, "VmHWM") for pid in pids) / MIB)
     finally:
         database.close()
 
@@ -123,10 +135,16 @@ def _status(pid: int, name: str) -> int:
     raise RuntimeError(f"/proc/{pid}/status has no {name}; this measurement needs Linux.")
 
 
+def _cpu_seconds(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worker_startup", description="Start a worker; measure.")
     parser.add_argument("--model", type=Path, metavar="FILE", help="a .neurosight file; default: the shipped model")
-    parser.add_argument("--examples", type=Path, default=ROOT / "examples", metavar="DIR", help="folder of DICOM files")
+    parser.add_argument("--study", type=Path, default=UNCOMPRESSED, metavar="DIR", help="folder of DICOM files")
     parser.add_argument("--slices", type=int, default=128, help="slices of the study (default 128)")
     parser.add_argument("--rounds", type=int, default=3, help="starts (default 3)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")

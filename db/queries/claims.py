@@ -5,7 +5,8 @@ and draws a fresh random lease token; every later write of that worker carries t
 out is taken back (`reap`), and an item whose attempts are used up is handed to the caller as dead.
 
 Refuses to know what the work is. Order among waiting items: interactive lane first, then urgency, then the job that
-was served longest ago (round robin), then age; but an item that waited longer than `starvation_after_s` goes first.
+was served longest ago (round robin), then age; but an item of a job that was not served for `starvation_after_s` goes
+first.
 """
 
 import uuid
@@ -52,10 +53,21 @@ def claim_next(
         queues: Queues this worker serves, the most urgent first.
         worker_name: For people to read; the fence is the random token.
         lease_s: How long the claim holds without renewal, seconds.
-        starvation_after_s: Waiting time after which an item goes first, seconds.
+        starvation_after_s: Time without being served after which an item of a job goes first, seconds.
     """
     now = database_now(session)
-    starving = case((WorkItem.created_at < now - timedelta(seconds=starvation_after_s), 0), else_=1)
+    patience_over = now - timedelta(seconds=starvation_after_s)
+    # A large job that is served now and then is not starving, however old its last items are.
+    starving = case(
+        (
+            and_(
+                WorkItem.created_at < patience_over,
+                or_(Job.last_claimed_at.is_(None), Job.last_claimed_at < patience_over),
+            ),
+            0,
+        ),
+        else_=1,
+    )
     lane = case({queue: place for place, queue in enumerate(queues)}, value=WorkItem.queue, else_=len(queues))
     never_claimed = case((Job.last_claimed_at.is_(None), 0), else_=1)
     candidate = session.execute(

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -42,11 +43,9 @@ def add_item(database: Database, job_id: uuid.UUID, queue: str = QUEUE_BATCH, **
         return item.id
 
 
-def claim(database: Database, *, lease_s: float = 60.0, starvation_after_s: float = 600.0, worker: str = "w") -> Claim:
+def claim(database: Database, *, lease_s: float = 60.0, worker: str = "w") -> Claim:
     with database.write() as session:
-        found = claims.claim_next(
-            session, queues=QUEUES, worker_name=worker, lease_s=lease_s, starvation_after_s=starvation_after_s
-        )
+        found = claims.claim_next(session, queues=QUEUES, worker_name=worker, lease_s=lease_s, starvation_after_s=600.0)
     assert found is not None
     return found
 
@@ -166,11 +165,22 @@ def test_order_lane_urgency_turns_and_age(database: Database) -> None:
     assert got == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_a_starving_item_goes_first(database: Database) -> None:
-    quiet = add_item(database, add_job(database, Priority.OFF_PEAK))
-    time.sleep(0.05)
+LONG_AGO = timedelta(hours=1)
+
+
+def test_an_item_of_a_job_that_is_never_served_goes_first(database: Database) -> None:
+    quiet = add_item(database, add_job(database, Priority.OFF_PEAK), created_at=utc_now() - LONG_AGO)
     add_item(database, add_job(database, Priority.URGENT), queue=QUEUE_INTERACTIVE)
-    assert claim(database, starvation_after_s=0.04).item_id == quiet
+    assert claim(database).item_id == quiet
+
+
+def test_an_old_batch_that_is_being_served_does_not_keep_a_single_image_waiting(database: Database) -> None:
+    batch = add_job(database)
+    for number in range(3):
+        add_item(database, batch, sequence=number, created_at=utc_now() - LONG_AGO)
+    claim(database)
+    single = add_item(database, add_job(database), queue=QUEUE_INTERACTIVE)
+    assert claim(database).item_id == single
 
 
 def test_leases_of_dead_workers_end_at_once(database: Database) -> None:

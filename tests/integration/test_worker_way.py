@@ -4,6 +4,7 @@ import io
 import uuid
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import worker.classify
 import worker.intake
 from config.queues import QUEUE_INTERACTIVE, QUEUES, TASK_CLASSIFY, TASK_REPRODUCE
 from config.settings import Settings
+from db.checkpoints import Checkpoint
 from db.jobs import Job, JobSlice, ReceivedFile, WorkItem
 from db.predictions import Prediction, Reproduction
+from db.queries import checkpoints, settle
 from db.queries import intake as intake_rows
-from db.queries import settle
 from db.session import Database
 from db.states import JobState
 from db.studies import Instance, Study
@@ -24,6 +26,7 @@ from db.users import AuditEvent
 from imaging.frames import Frame
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
+from inference import artefact
 from tests.tiny_artefact import tiny_digest
 from tests.work_rig import (
     context_for,
@@ -38,6 +41,7 @@ from tests.work_rig import (
     submit,
 )
 from worker.context import Context
+from worker.housekeeping import Housekeeper
 from worker.work import turn
 
 
@@ -339,9 +343,9 @@ def test_without_a_promoted_model_the_job_waits_and_loses_no_attempt(
 def test_an_altered_artefact_is_not_served_and_mended_by_restoring_it(
     work: Settings, context: Context, database: Database
 ) -> None:
-    artefact = work.var_dir / "blobs" / tiny_digest()[:2] / tiny_digest()
-    whole = artefact.read_bytes()
-    artefact.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    stored = work.var_dir / "blobs" / tiny_digest()[:2] / tiny_digest()
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     job_id = submit(database, work, pictures(2))
     patient = context_for(work.model_copy(update={"retry_delay_s": 0.0}), ("intake", "interactive", "batch"))
     turn(patient, 0.0)
@@ -349,7 +353,7 @@ def test_an_altered_artefact_is_not_served_and_mended_by_restoring_it(
     with database.read() as session:
         item = session.scalars(select(WorkItem).where(WorkItem.task == TASK_CLASSIFY)).one()
         assert (item.state, item.error_code, item.attempts) == ("pending", "model_altered", 0)
-    artefact.write_bytes(whole)
+    stored.write_bytes(whole)
     turn(patient, 60)
     patient.close()
     assert job_state(database, job_id) == JobState.SUCCEEDED
@@ -411,3 +415,64 @@ def test_a_single_image_overtakes_a_batch(work: Settings, context: Context, data
     turn(context, 0.0)
     assert job_state(database, single) == JobState.SUCCEEDED
     assert slice_counts(database, big) == {"pending": 40}
+
+
+def other_model(work: Settings, database: Database) -> uuid.UUID:
+    """Promotes another artefact with the same network; returns its checkpoint's id."""
+    tiny = artefact.load(work.models_dir / "tiny.neurosight")
+    changed = replace(tiny.manifest, code_version="another one", members={})
+    digest = artefact.write(
+        work.models_dir / "other.neurosight",
+        changed,
+        tiny.weights(),
+        tiny.openvino_xml,
+        tiny.openvino_bin,
+        tiny.model_card,
+    )
+    with Housekeeper(work) as housekeeper:
+        housekeeper.register_models()
+    with database.write() as session:
+        return checkpoints.promote(session, digest, by=None, reason="test").checkpoint_id
+
+
+def test_a_promotion_in_the_middle_of_a_job_leaves_it_on_its_checkpoint(
+    work: Settings, context: Context, database: Database
+) -> None:
+    first = submit(database, work, pictures(8))
+    intake_only = context_for(work, ("intake",))
+    turn(intake_only, 60)
+    turn(context, 0.0)
+    other_id = other_model(work, database)
+    second = submit(database, work, pictures(8))
+    turn(context, 60)
+    intake_only.close()
+    with database.read() as session:
+        used = {
+            job_id: set(session.scalars(select(Prediction.checkpoint_id).where(Prediction.job_id == job_id)))
+            for job_id in (first, second)
+        }
+        assert used[first] == {session.get_one(Job, first).checkpoint_id}
+        assert used[second] == {session.get_one(Job, second).checkpoint_id} == {other_id}
+        assert used[first] != used[second]
+        # The same pictures, sent again under another model, are classified again; the old results stay.
+        assert session.scalar(select(func.count()).select_from(Prediction)) == 16
+    assert [job_state(database, job_id) for job_id in (first, second)] == [JobState.SUCCEEDED] * 2
+
+
+def test_four_promotions_keep_two_models_in_memory(work: Settings, context: Context, database: Database) -> None:
+    with database.read() as session:
+        serving = checkpoints.serving(session)
+    assert serving is not None
+    other_id = other_model(work, database)
+    for digest in (tiny_digest(), None, tiny_digest(), None):
+        if digest:
+            with database.write() as session:
+                checkpoints.promote(session, digest, by=None, reason="back")
+        else:
+            with database.write() as session:
+                other = session.get_one(Checkpoint, other_id).digest
+                checkpoints.promote(session, other, by=None, reason="forth")
+        context.predictors.follow()
+        expected = serving.id if digest else other_id
+        assert context.predictors.serving == expected
+        assert context.predictors.facts()["models_loaded"] in (1, 2)

@@ -26,6 +26,7 @@ from db.users import AuditEvent
 from imaging.frames import Frame
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
+from imaging.reading import read_frame
 from inference import artefact
 from tests.tiny_artefact import tiny_digest
 from tests.work_rig import (
@@ -212,7 +213,7 @@ def test_intake_killed_half_way_is_done_again_with_the_same_rows(
 def test_a_slice_that_cannot_be_decoded_fails_alone(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = worker.classify.read_frame
+    real = read_frame
 
     def failing(path: Path, index: int, limits: Limits) -> Frame:
         frame = real(path, index, limits)
@@ -251,7 +252,7 @@ def test_a_missing_blob_fails_its_slice_and_is_no_fault_of_the_file(
 def test_an_unexpected_error_is_bounded_and_divided(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = worker.classify.read_frame, []
+    real, seen = read_frame, []
 
     def failing(path: Path, index: int, limits: Limits) -> Frame:
         frame = real(path, index, limits)
@@ -300,7 +301,7 @@ def test_a_cancelled_job_writes_nothing_more_and_can_be_resumed(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(database, work, pictures(8))
-    real, seen = worker.classify.read_frame, []
+    real, seen = read_frame, []
 
     def cancelling(path: Path, index: int, limits: Limits) -> Frame:
         seen.append(1)

@@ -4,8 +4,13 @@ Owns the choice (the user's setting, else this browser's choice, else its header
 the translation of texts that come as data: reasons of the receipt, problems, class names.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, request, session
 from flask_babel import Babel, get_locale, gettext, lazy_gettext
+from jinja2 import pass_context
+from jinja2.runtime import Context
 
 from config.settings import ROOT
 from web.access import current_user
@@ -33,10 +38,22 @@ def init_app(app: Flask) -> None:
     """Installs Flask-Babel and what templates need of it."""
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = str(ROOT / "web" / "translations")
     Babel(app, locale_selector=choose, default_locale=services(app).settings.default_locale)
-    # Jinja would compute `"admin"|role_label` once, when it compiles the template: in the first reader's language.
-    app.jinja_env.optimized = False
     app.jinja_env.globals.update(languages=LANGUAGES, language=language)
-    app.jinja_env.filters.update(class_label=class_label, plane_label=plane_label)
+    add_filters(app, class_label=class_label, plane_label=plane_label)
+
+
+def add_filters(app: Flask, **filters: Callable[..., str]) -> None:
+    """Adds template filters whose answer depends on the reader's language.
+
+    They ask for Jinja's context only so that Jinja does not compute `"admin"|role_label` once, when it compiles the
+    template: that would be in the first reader's language, for everybody.
+    """
+    for name, function in filters.items():
+
+        def answer(_context: Context, *values: Any, function: Callable[..., str] = function) -> str:
+            return function(*values)
+
+        app.jinja_env.filters[name] = pass_context(answer)
 
 
 def choose() -> str:

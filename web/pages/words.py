@@ -10,7 +10,7 @@ from db.queries import audit
 from db.queries.summaries import Finding
 from db.states import JobState, Priority, Role, SliceState
 from imaging.outcomes import Outcome
-from web.pages.languages import sentence
+from web.pages.languages import add_filters, sentence
 from web.sentences import template_of
 
 JOB_STATES = {
@@ -69,7 +69,8 @@ FINDINGS = {
 
 def init_app(app: Flask) -> None:
     """Adds the filters."""
-    app.jinja_env.filters.update(
+    add_filters(
+        app,
         state_label=lambda state: str(JOB_STATES.get(state) or SLICE_STATES.get(state) or state),
         slice_state_label=lambda state: str(SLICE_STATES.get(state, state)),
         priority_label=lambda priority: str(PRIORITIES.get(priority, priority)),

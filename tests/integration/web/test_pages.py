@@ -130,7 +130,7 @@ def test_fragments_stop_asking_when_nothing_changes_any_more(world: World) -> No
 @pytest.mark.parametrize("language", ["en", "id"])
 def test_words_of_constants_follow_the_reader(world: World, language: str) -> None:
     ada = world.people["ada"]
-    wanted = {"en": "administrator", "id": "klinisi"}[language]
+    wanted = {"en": "<dt>clinician</dt>", "id": "<dt>klinisi</dt>"}[language]
     other = page(world, ada, "/admin/users", headers={"Accept-Language": "id" if language == "en" else "en"})
     assert other
     assert wanted in page(world, ada, "/admin/users", headers={"Accept-Language": language})

@@ -16,7 +16,7 @@ from training.augment import Augmentation
 from training.errors import RunError
 from training.pipeline import Material, fit, gather
 from training.recorder import JsonLinesRecorder, Recorder
-from training.runs import validation_facts
+from training.runs import RunResult, validation_facts
 from training.scenario import Phase
 from training.state import load_state
 
@@ -52,8 +52,19 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     return gather(SCENARIO, write_dataset(root / "set"), root / "tiny.split.csv")
 
 
-def test_an_interrupted_run_equals_an_uninterrupted_one(material: Material, tmp_path: Path) -> None:
-    whole = fit(SCENARIO, material, tmp_path / "whole.npz", Silent(), None)
+@pytest.fixture(scope="module")
+def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the one whole run that several tests look at: its state and its log."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(material: Material, whole_path: Path) -> RunResult:
+    recorder: Recorder = JsonLinesRecorder(whole_path / "log" / "run.jsonl")
+    return fit(SCENARIO, material, whole_path / "run.npz", recorder, None)
+
+
+def test_an_interrupted_run_equals_an_uninterrupted_one(material: Material, whole: RunResult, tmp_path: Path) -> None:
     # Two steps an epoch: the fifth step stands in the middle of the third epoch.
     stopped = fit(SCENARIO, material, tmp_path / "cut.npz", Silent(stop_after=5), None)
     recorder = Silent()
@@ -67,22 +78,20 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(material: Material, tmp_
         assert np.allclose(resumed.weights[path], value, atol=1e-5), path
 
 
-def test_a_finished_run_is_read_not_repeated(material: Material, tmp_path: Path) -> None:
-    first = fit(SCENARIO, material, tmp_path / "run.npz", Silent(), None)
+def test_a_finished_run_is_read_not_repeated(material: Material, whole: RunResult, whole_path: Path) -> None:
     recorder = Silent()
-    again = fit(SCENARIO, material, tmp_path / "run.npz", recorder, None)
+    again = fit(SCENARIO, material, whole_path / "run.npz", recorder, None)
 
     assert recorder.epochs == []
-    assert again.best_loss == first.best_loss
-    assert all(np.array_equal(again.weights[path], value) for path, value in first.weights.items())
+    assert again.best_loss == whole.best_loss
+    assert all(np.array_equal(again.weights[path], value) for path, value in whole.weights.items())
 
 
-def test_only_the_exported_size_competes(material: Material, tmp_path: Path) -> None:
-    result = fit(SCENARIO, material, tmp_path / "run.npz", Silent(), None)
-    competing = [facts["validation_loss"] for facts in result.history[1:]]
+def test_only_the_exported_size_competes(whole: RunResult) -> None:
+    competing = [facts["validation_loss"] for facts in whole.history[1:]]
 
-    assert result.best_epoch >= 1
-    assert result.best_loss == min(competing)
+    assert whole.best_epoch >= 1
+    assert whole.best_loss == min(competing)
 
 
 def test_it_learns(material: Material, tmp_path: Path) -> None:
@@ -120,12 +129,12 @@ def test_a_sigmoid_head_trains(material: Material, tmp_path: Path) -> None:
     assert result.weights["head_scores/kernel"].shape == (8, 1)
 
 
-def test_the_state_of_another_run_is_refused(material: Material, tmp_path: Path) -> None:
-    fit(SCENARIO, material, tmp_path / "run.npz", Silent(), None)
+@pytest.mark.usefixtures("whole")
+def test_the_state_of_another_run_is_refused(material: Material, whole_path: Path) -> None:
     with pytest.raises(RunError, match="is the state of another run"):
-        fit(replace(SCENARIO, seed=1), material, tmp_path / "run.npz", Silent(), None)
+        fit(replace(SCENARIO, seed=1), material, whole_path / "run.npz", Silent(), None)
     with pytest.raises(RunError, match="is the state of another run"):
-        load_state(tmp_path / "run.npz", SCENARIO.digest(), "other data")
+        load_state(whole_path / "run.npz", SCENARIO.digest(), "other data")
 
 
 def test_a_diverging_loss_stops_the_run(material: Material, tmp_path: Path) -> None:
@@ -161,9 +170,8 @@ def test_classes_weigh_alike_in_the_validation_loss() -> None:
     assert facts["validation_balanced_accuracy"] == 0.5
 
 
-def test_progress_is_written_line_by_line(material: Material, tmp_path: Path) -> None:
-    recorder: Recorder = JsonLinesRecorder(tmp_path / "log" / "run.jsonl")
-    fit(SCENARIO, material, tmp_path / "run.npz", recorder, None)
-    lines = (tmp_path / "log" / "run.jsonl").read_text().splitlines()
+@pytest.mark.usefixtures("whole")
+def test_progress_is_written_line_by_line(whole_path: Path) -> None:
+    lines = (whole_path / "log" / "run.jsonl").read_text().splitlines()[:6]
 
     assert ['"started"' in lines[0], '"finished"' in lines[-1], len(lines)] == [True, True, 6]

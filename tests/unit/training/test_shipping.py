@@ -18,12 +18,11 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder after `python -m training run`, run twice."""
+    """The folder after `python -m training run`."""
     root = tmp_path_factory.mktemp("shipping")
     write_dataset(root / "data")
     (root / "tiny.yaml").write_text(yaml.safe_dump(SCENARIO.to_json()))
-    for _ in range(2):
-        assert main(command(root)) == 0
+    assert main(command(root)) == 0
     return root
 
 
@@ -66,8 +65,8 @@ def test_the_card_stands_in_the_artefact_and_names_what_matters(folder: Path) ->
 def test_every_scoring_of_the_test_part_is_logged(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "out" / "tiny.test-log.jsonl").read_text().splitlines()]
 
-    assert len(lines) == 2
-    assert lines[0]["weights_sha256"] == lines[1]["weights_sha256"]
+    assert len(lines) == 1
+    assert set(lines[0]) == {"test_scored_at", "weights_sha256"}
 
 
 def test_the_split_stands_beside_the_model(folder: Path) -> None:

@@ -102,16 +102,20 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def site(
-    browser: Browser, sqlite_template: Path, broker_server: BrokerServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One running installation for all browser tests; asks for the browser first, so as not to start in vain."""
+def site(browser: Browser, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One running installation for all browser tests; asks for the browser first, so as not to start in vain.
+
+    Its broker is its own: it lives to the end of the session, and its workers would take other tests' messages.
+    """
     folder = tmp_path_factory.mktemp("site")
     database = folder / "neurosight.db"
     shutil.copyfile(sqlite_template, database)
-    broker_server.empty()
-    with Site(folder, f"sqlite:///{database}", broker_server.url) as running:
-        yield running
+    broker = BrokerServer()
+    try:
+        with Site(folder, f"sqlite:///{database}", broker.url) as running:
+            yield running
+    finally:
+        broker.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,13 @@ from flask import Response, flash, make_response, redirect, render_template, req
 from flask_babel import gettext
 from sqlalchemy.orm import joinedload
 
-from config.queues import QUEUE_INTERACTIVE, TASK_REPRODUCE
-from db.jobs import WorkItem
-from db.predictions import Heatmap, Prediction, Reproduction
-from db.queries import audit, views
-from db.states import Priority, Role
+from db.predictions import Heatmap, Prediction
+from db.queries import views
+from db.states import Role
 from db.studies import Instance
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, decode, layer_png, place
-from web.access import actor, requires, the_user
+from web.access import requires
+from web.api.predictions import request_reproduction
 from web.objects import VIEW_WINDOW_S, find_prediction, note_view
 from web.pages.blueprint import pages
 from web.pages.studies import slice_name
@@ -42,27 +41,7 @@ def prediction(prediction_id: uuid.UUID) -> str:
 @requires(Role.SUBMITTER)
 def reproduce(prediction_id: uuid.UUID) -> Response:
     """Asks a worker to compute a prediction again from the stored file."""
-    parts = services()
-    with parts.database.write() as db:
-        found = find_prediction(db, prediction_id)
-        if found.job_id is None:
-            raise Problem(409, "job_gone", "The job of this result was deleted, so it can no longer be computed again.")
-        repeat = Reproduction(prediction_id=prediction_id, job_id=found.job_id, requested_by_id=the_user().id)
-        db.add(repeat)
-        db.flush()
-        item = WorkItem(
-            job_id=found.job_id,
-            task=TASK_REPRODUCE,
-            queue=QUEUE_INTERACTIVE,
-            priority_rank=Priority.NORMAL.rank,
-            arguments={"reproduction_id": str(repeat.id)},
-            max_attempts=parts.settings.max_attempts,
-        )
-        db.add(item)
-        db.flush()
-        item_id = item.id
-        audit.record(db, actor(), "prediction.reproduce", object_kind="prediction", object_id=prediction_id)
-    parts.doorbell.ring_committed(parts.database, [item_id])
+    request_reproduction(prediction_id)
     flash(gettext("The result is being computed again; this takes a few seconds."), "good")
     response = redirect(url_for("pages.prediction", prediction_id=prediction_id), 303)
     assert isinstance(response, Response)  # noqa: S101 - Flask's own class, for the type checker

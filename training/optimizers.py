@@ -51,7 +51,7 @@ def make_optimizer(scenario: Scenario) -> "keras.Optimizer":
     """The optimiser of a scenario; its rate is set before each step."""
     import keras
 
-    rate, clip = scenario.learning_rate, scenario.clip_norm
+    rate, clip = scenario.learning_rate, scenario.clip_norm or None
     if scenario.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=scenario.weight_decay, global_clipnorm=clip)
         # Vectors (normalisations, biases) are not shrunk: it would only fight their purpose.
@@ -60,5 +60,5 @@ def make_optimizer(scenario: Scenario) -> "keras.Optimizer":
     if scenario.optimizer == "adam":
         return keras.optimizers.Adam(rate, global_clipnorm=clip)
     if scenario.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, global_clipnorm=clip)
+        return keras.optimizers.SGD(rate, momentum=0.9, global_clipnorm=clip)
     return keras.optimizers.RMSprop(rate, global_clipnorm=clip)

@@ -39,6 +39,15 @@ def test_the_shipped_scenario_is_valid() -> None:
         ({"head": {"unit": 3}}, "The scenario cannot be read: .*unit"),
         ({"head": {"units": 0}}, "The scenario cannot be read: A head needs units >= 1"),
         ({"optimizer": "lion"}, "optimizer is 'lion'"),
+        ({"planes": ["axial", "oblique"]}, "planes is .*some of axial, coronal and sagittal"),
+        ({"split_rule": "slice"}, "split_rule is 'slice'; expected patient or image"),
+        ({"sampling": "all"}, "samples_per_epoch is .*nothing otherwise"),
+        ({"sampling": "some"}, "sampling is 'some'"),
+        ({"static_per_class": 1500}, "static_per_class is 1500; expected 0 .*under_sample"),
+        ({"learns": ""}, "learns is ''; expected all, head or the name of a layer"),
+        ({"views": 4}, "views is 4; expected .* 1 with `learns: all`"),
+        ({"schedule": "steps"}, "schedule is 'steps'"),
+        ({"weights": "sha256:12"}, "weights is 'sha256:12'; expected imagenet, none or sha256:"),
     ],
 )
 def test_what_is_wrong_is_named(record: dict[str, Any], change: dict[str, Any], message: str) -> None:

@@ -13,6 +13,7 @@ from inference.networks.registry import (
     NetworkError,
     backbone_spec,
     build,
+    build_head,
     names,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "WeightsMissingError",
     "backbone_spec",
     "build",
+    "build_head",
     "load_imagenet",
     "names",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.networks import efficientnet_lite
+from inference.networks.paths import variables_by_path
 from inference.networks.registry import Network, NetworkError, backbone_spec
 
 
@@ -95,7 +96,7 @@ def _verified_digest(path: Path) -> str:
 
 def _assign(network: Network, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Assign by path; every variable of the backbone exactly once."""
-    variables = {v.path: v for v in network.backbone.variables if "seed_generator" not in v.path}
+    variables = variables_by_path(network.backbone)
     missing, unknown = sorted(set(variables) - set(arrays)), sorted(set(arrays) - set(variables))
     if missing or unknown:
         raise NetworkError(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from inference.networks.paths import variables_by_path
+
 if TYPE_CHECKING:
     import keras
 
@@ -92,7 +94,7 @@ class Network:
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """All variables (trained and moving statistics) by Keras path, float32."""
-        return {path: np.asarray(variable) for path, variable in self._variables().items()}
+        return {path: np.asarray(variable) for path, variable in self.variables().items()}
 
     def set_weights(self, weights: Mapping[str, npt.NDArray[Any]]) -> None:
         """Assign every variable by its Keras path.
@@ -103,7 +105,7 @@ class Network:
         Raises:
             NetworkError: Paths or shapes differ; nothing was assigned then.
         """
-        variables = self._variables()
+        variables = self.variables()
         missing, unknown = sorted(set(variables) - set(weights)), sorted(set(weights) - set(variables))
         if missing or unknown:
             raise NetworkError(
@@ -118,9 +120,9 @@ class Network:
         for path, variable in variables.items():
             variable.assign(np.asarray(weights[path], np.float32))
 
-    def _variables(self) -> dict[str, Any]:
-        # Dropout layers hold the state of their random generator, which is no weight.
-        return {v.path: v for v in self.model.variables if "seed_generator" not in v.path}
+    def variables(self) -> dict[str, Any]:
+        """The Keras variables of the whole model by path (see `paths.variables_by_path`)."""
+        return variables_by_path(self.model)
 
 
 def names() -> tuple[str, ...]:
@@ -179,13 +181,19 @@ def build(
     scaled = keras.layers.Rescaling(list(spec.scale), list(spec.offset), name="imagenet_scaling")(colour)
     maps = spec.make(scaled, drop_path)
     backbone = keras.Model(images, maps, name="backbone")
-    head_model = _head(tuple(maps.shape[1:]), len(class_names), head)
+    head_model = build_head(tuple(maps.shape[1:]), len(class_names), head)
     model = keras.Model(images, head_model(maps), name=name)
     return Network(name, input_size, tuple(class_names), head, backbone, head_model, model)
 
 
-def _head(shape: tuple[int | None, ...], classes: int, spec: HeadSpec) -> "keras.Model":
-    """The head on feature maps of `shape` (gh, gw, c)."""
+def build_head(shape: tuple[int | None, ...], classes: int, spec: HeadSpec) -> "keras.Model":
+    """Build a head alone, with random weights.
+
+    Args:
+        shape: Of the feature maps, (gh, gw, c).
+        classes: Number of classes; the head has one score each, or one alone with `activation: sigmoid`.
+        spec: The head.
+    """
     import keras
 
     maps = keras.Input(shape, name="maps")

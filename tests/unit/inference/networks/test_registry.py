@@ -126,3 +126,11 @@ def test_what_does_not_go_together_is_refused(
 def test_a_head_out_of_range_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(NetworkError, match="A head needs units >= 1"):
         HeadSpec(**change)  # type: ignore[arg-type]
+
+
+def test_weights_fit_the_second_network_of_a_process() -> None:
+    first, second = (build("xception", None, CLASSES, HeadSpec(units=4)) for _ in range(2))
+    second.set_weights(first.weights())
+
+    assert list(first.weights()) == list(second.weights())
+    assert {"conv2d/kernel", "conv2d_3/kernel", "batch_normalization/gamma"} <= set(second.weights())

@@ -9,10 +9,18 @@ from typing import Final
 QUEUE_INTERACTIVE: Final = "interactive"
 QUEUE_BATCH: Final = "batch"
 QUEUE_INTAKE: Final = "intake"
+QUEUE_REGISTRY: Final = "registry"
 QUEUE_TRAINING: Final = "training"
 QUEUE_HOUSEKEEPING: Final = "housekeeping"
 
-QUEUES: Final = (QUEUE_INTERACTIVE, QUEUE_BATCH, QUEUE_INTAKE, QUEUE_TRAINING, QUEUE_HOUSEKEEPING)
+QUEUES: Final = (
+    QUEUE_INTERACTIVE,
+    QUEUE_BATCH,
+    QUEUE_INTAKE,
+    QUEUE_REGISTRY,
+    QUEUE_TRAINING,
+    QUEUE_HOUSEKEEPING,
+)
 """In the order in which a worker that listens to several of them serves them."""
 
 TASK_INTAKE: Final = "neurosight.intake"

@@ -38,5 +38,9 @@ class Promotion(WithId, Base):
     checkpoint_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("checkpoint.id"), index=True)
     promoted_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("user_account.id", ondelete="SET NULL"))
     reason: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(16), default="promotion", server_default="promotion")
+    """`promotion`, or `rollback` to a checkpoint that served before."""
+    choices: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """What was accepted explicitly, such as other classes than those of the checkpoint before."""
 
     checkpoint: Mapped[Checkpoint] = relationship()

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.base import Base, WithId
 from db.checkpoints import Checkpoint
-from db.states import ItemState, JobState, Priority, SliceState
+from db.states import ItemState, JobState, Priority, Purpose, SliceState
 
 
 class Job(WithId, Base):
@@ -28,6 +28,7 @@ class Job(WithId, Base):
     )
     title: Mapped[str] = mapped_column(String(200), default="")
     priority: Mapped[Priority] = mapped_column(String(16), default=Priority.NORMAL)
+    purpose: Mapped[Purpose] = mapped_column(String(24), default=Purpose.SUBMISSION, server_default=Purpose.SUBMISSION)
     state: Mapped[JobState] = mapped_column(String(16), default=JobState.RECEIVED)
     checkpoint_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("checkpoint.id"))
     """Pinned when the job is cut into slices: one job, one checkpoint."""
@@ -90,7 +91,10 @@ class WorkItem(WithId, Base):
         Index("ix_work_item_job", "job_id", "state"),
     )
 
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    """The submission it belongs to; none for training and the registry."""
+    sweep_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sweep.id", ondelete="CASCADE"), index=True)
+    """The sweep it belongs to, if any."""
     task: Mapped[str] = mapped_column(String(64))
     """A name of `config.queues.TASKS`."""
     queue: Mapped[str] = mapped_column(String(24))
@@ -118,7 +122,7 @@ class WorkItem(WithId, Base):
     error_code: Mapped[str] = mapped_column(String(64), default="")
     error_detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
-    job: Mapped[Job] = relationship()
+    job: Mapped[Job | None] = relationship()
 
 
 class JobSlice(WithId, Base):

@@ -1,7 +1,31 @@
 """Imports every model, so that the metadata is whole: for migrations and for mapping."""
 
-from db import checkpoints, jobs, predictions, studies, uploads, users, workers
+from db import (
+    checkpoints,
+    datasets,
+    jobs,
+    predictions,
+    registry,
+    reviews,
+    studies,
+    sweeps,
+    uploads,
+    users,
+    workers,
+)
 from db.base import Base
 
 METADATA = Base.metadata
-MODULES = (checkpoints, jobs, predictions, studies, uploads, users, workers)
+MODULES = (
+    checkpoints,
+    datasets,
+    jobs,
+    predictions,
+    registry,
+    reviews,
+    studies,
+    sweeps,
+    uploads,
+    users,
+    workers,
+)

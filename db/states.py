@@ -1,4 +1,4 @@
-"""The states of jobs, work items, slices and uploads, and the legal ways between them, as data.
+"""The states of everything that moves, and the legal ways between them, as data.
 
 Owns the tables below; `check()` is the only judge. Refuses to change a row: queries do that, after asking here.
 """
@@ -49,11 +49,50 @@ class UploadState(StrEnum):
     ABANDONED = "abandoned"
 
 
+class SweepState(StrEnum):
+    """What a sweep is doing."""
+
+    PLANNING = "planning"  # committed; a worker reads its scenarios
+    REFUSED = "refused"  # the scenarios or the data set have mistakes
+    RUNNING = "running"  # runs wait or are being trained
+    PAUSED = "paused"
+    FINISHED = "finished"  # every run has ended, one way or another
+    CANCELLED = "cancelled"
+
+
+class RunState(StrEnum):
+    """What one run is doing."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"  # trained and reported
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DatasetState(StrEnum):
+    """What a registered data set is doing."""
+
+    REGISTERING = "registering"
+    READY = "ready"
+    REFUSED = "refused"
+
+
+class RequestState(StrEnum):
+    """How far something is that somebody asked for."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class IllegalTransition(Exception):
     """A change of state that the tables below do not allow."""
 
 
 _J, _I, _S, _U = JobState, ItemState, SliceState, UploadState
+_W, _R, _D, _Q = SweepState, RunState, DatasetState, RequestState
 
 TRANSITIONS: Mapping[type[StrEnum], Mapping[Any, frozenset[Any]]] = {
     JobState: {
@@ -83,9 +122,37 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[Any, frozenset[Any]]] = {
         _U.COMPLETED: frozenset(),
         _U.ABANDONED: frozenset(),
     },
+    SweepState: {
+        _W.PLANNING: frozenset({_W.RUNNING, _W.REFUSED, _W.CANCELLED}),
+        _W.REFUSED: frozenset(),
+        _W.RUNNING: frozenset({_W.PAUSED, _W.FINISHED, _W.CANCELLED}),
+        _W.PAUSED: frozenset({_W.RUNNING, _W.CANCELLED}),
+        _W.FINISHED: frozenset({_W.RUNNING}),  # a run is tried again
+        _W.CANCELLED: frozenset({_W.RUNNING}),  # resumed
+    },
+    RunState: {
+        _R.PENDING: frozenset({_R.RUNNING, _R.PAUSED, _R.FAILED, _R.CANCELLED}),
+        _R.RUNNING: frozenset({_R.PENDING, _R.FINISHED, _R.FAILED, _R.PAUSED, _R.CANCELLED}),
+        _R.PAUSED: frozenset({_R.PENDING, _R.CANCELLED}),
+        _R.FINISHED: frozenset(),
+        _R.FAILED: frozenset({_R.PENDING}),
+        _R.CANCELLED: frozenset({_R.PENDING}),
+    },
+    DatasetState: {
+        _D.REGISTERING: frozenset({_D.READY, _D.REFUSED}),
+        _D.READY: frozenset(),
+        _D.REFUSED: frozenset({_D.REGISTERING}),
+    },
+    RequestState: {
+        _Q.PENDING: frozenset({_Q.DONE, _Q.FAILED}),
+        _Q.DONE: frozenset(),
+        _Q.FAILED: frozenset({_Q.PENDING}),
+    },
 }
 
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED})
+SWEEP_ENDED = frozenset({SweepState.REFUSED, SweepState.FINISHED, SweepState.CANCELLED})
+RUN_ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 ITEM_OPEN = frozenset({ItemState.PENDING, ItemState.RUNNING})
 
 
@@ -100,6 +167,14 @@ class Priority(StrEnum):
     def rank(self) -> int:
         """0 is served first."""
         return list(Priority).index(self)
+
+
+class Purpose(StrEnum):
+    """Why a job classifies slices."""
+
+    SUBMISSION = "submission"
+    RECLASSIFICATION = "reclassification"  # slices of the store again, under another checkpoint
+    SHADOW = "shadow"  # as before, and the results are kept apart from those that are shown
 
 
 class Role(StrEnum):

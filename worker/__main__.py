@@ -17,7 +17,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from config.queues import QUEUE_BATCH, QUEUE_HOUSEKEEPING, QUEUE_INTAKE, QUEUE_INTERACTIVE
+from config.queues import (
+    QUEUE_BATCH,
+    QUEUE_HOUSEKEEPING,
+    QUEUE_INTAKE,
+    QUEUE_INTERACTIVE,
+    QUEUE_REGISTRY,
+    QUEUE_TRAINING,
+)
 
 RESTART_PAUSE_S: Final = 1.0
 
@@ -34,6 +41,10 @@ ROLES: Final = {
     "classify": Role((QUEUE_INTERACTIVE, QUEUE_BATCH), 1),
     # Two: a single image is opened while a folder of ten thousand is.
     "intake": Role((QUEUE_INTAKE, QUEUE_HOUSEKEEPING), 2),
+    # One: it plans sweeps, registers data sets and makes artefacts, so that none of that waits for a training.
+    "registry": Role((QUEUE_REGISTRY,), 1),
+    # One run, or one group of runs that share their work, fills all cores; start as many workers as there are machines.
+    "training": Role((QUEUE_TRAINING,), 1),
 }
 
 

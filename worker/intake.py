@@ -53,20 +53,20 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
         Exception: Whatever else `worker.work` is to judge.
     """
     try:
-        _fenced(context, claim, lease, partial(rows.begin, job_id=claim.job_id))
+        _fenced(context, claim, lease, partial(rows.begin, job_id=claim.of_job))
         with context.database.read() as session:
-            sent = sorted(rows.sent_files(session, claim.job_id), key=lambda file: natural_key(file.path))
-            title = session.get_one(Job, claim.job_id).title
+            sent = sorted(rows.sent_files(session, claim.of_job), key=lambda file: natural_key(file.path))
+            title = session.get_one(Job, claim.of_job).title
         images, refused = _read_all(context, sent, lease)
         _write_all(context, claim, lease, images, refused, title)
         digests = [image.sha256 for image in images]
 
         def conclude(session: Session) -> JobState:
             claims.finish(session, claim)
-            return rows.conclude(session, claim.job_id, context.settings, content_digests=digests)
+            return rows.conclude(session, claim.of_job, context.settings, content_digests=digests)
 
         state = context.write(lease, conclude)
-        _wake(context, claim.job_id)
+        _wake(context, claim.of_job)
     except NoServingCheckpoint as error:
         raise Transient("no_model", str(error)) from None
     log.info("opened", files=len(images) + len(refused), usable=len(images), job_state=state.value)
@@ -159,7 +159,7 @@ def _write_all(
     context: Context, claim: Claim, lease: Lease, images: list[FoundImage], refused: list[FileLine], title: str
 ) -> None:
     """Writes the receipt, studies, series, instances and the job's slices in fenced batches."""
-    job_id = claim.job_id
+    job_id = claim.of_job
     for lines in _batches(refused):
         _fenced(context, claim, lease, partial(rows.add_lines, job_id=job_id, lines=lines))
     for study in plan(images, title):

@@ -87,8 +87,9 @@ def _turn(context: Context, turn_s: float) -> int:
 
 def do(context: Context, claim: Claim) -> None:
     """Does one claimed item and settles how it ended; raises nothing but what ends the process."""
+    of_what = {"job_id": str(claim.job_id)} if claim.job_id else {}
     with structlog.contextvars.bound_contextvars(
-        task=claim.task, job_id=str(claim.job_id), work_item_id=str(claim.item_id), attempt=claim.attempt
+        task=claim.task, work_item_id=str(claim.item_id), attempt=claim.attempt, **of_what
     ):
         try:
             with _lease(context, claim) as lease:
@@ -194,7 +195,7 @@ def _fenced(context: Context, claim: Claim) -> None:
     try:
         with context.database.write() as session:
             item = session.get(WorkItem, claim.item_id)
-            job = session.get(Job, claim.job_id)
+            job = session.get(Job, claim.job_id) if claim.job_id else None
             cancelled = (item is not None and item.state == ItemState.CANCELLED) or (
                 job is not None and job.state == JobState.CANCELLED
             )

@@ -32,7 +32,7 @@ class Claim:
     """A work item in our hands until the lease runs out."""
 
     item_id: uuid.UUID
-    job_id: uuid.UUID
+    job_id: uuid.UUID | None
     task: str
     arguments: dict[str, Any]
     attempt: int
@@ -41,6 +41,17 @@ class Claim:
     slices: int
     worker_name: str
     lease_token: uuid.UUID
+
+    @property
+    def of_job(self) -> uuid.UUID:
+        """The submission this item belongs to.
+
+        Raises:
+            ValueError: It belongs to none (training, registry).
+        """
+        if self.job_id is None:
+            raise ValueError(f"work item {self.item_id} ({self.task}) belongs to no job; expected one of a submission")
+        return self.job_id
 
 
 def claim_next(
@@ -72,7 +83,7 @@ def claim_next(
     never_claimed = case((Job.last_claimed_at.is_(None), 0), else_=1)
     candidate = session.execute(
         select(WorkItem.id, WorkItem.job_id)
-        .join(Job, Job.id == WorkItem.job_id)
+        .outerjoin(Job, Job.id == WorkItem.job_id)
         .where(
             WorkItem.state == ItemState.PENDING,
             WorkItem.queue.in_(queues),
@@ -119,12 +130,13 @@ def claim_next(
     ).one_or_none()
     if claimed is None:
         return None
-    session.execute(
-        update(Job)
-        .where(Job.id == candidate.job_id)
-        .values(last_claimed_at=now)
-        .execution_options(synchronize_session=False)
-    )
+    if candidate.job_id is not None:
+        session.execute(
+            update(Job)
+            .where(Job.id == candidate.job_id)
+            .values(last_claimed_at=now)
+            .execution_options(synchronize_session=False)
+        )
     return Claim(
         candidate.id,
         candidate.job_id,

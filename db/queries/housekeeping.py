@@ -75,7 +75,7 @@ def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, A
     if item.task == TASK_CLASSIFY:
         settle.fail_slices(session, item.id, code, detail)
         settle.settle(session, item.job_id)
-    elif item.task == TASK_INTAKE:
+    elif item.task == TASK_INTAKE and item.job_id is not None:
         settle.fail_job(session, item.job_id, code, detail)
     elif item.task == TASK_REPRODUCE:
         reproduction_id = item.arguments.get("reproduction_id")

@@ -106,19 +106,19 @@ def fail_slices(session: Session, item_id: uuid.UUID, code: str, detail: dict[st
     return len(slice_ids)
 
 
-def settle(session: Session, job_id: uuid.UUID) -> JobState | None:
+def settle(session: Session, job_id: uuid.UUID | None) -> JobState | None:
     """Ends a job that is being classified when none of its slices is pending any more.
 
     Call it in the transaction that wrote the last results. The job's row is locked before counting, so that of two
     workers that finish at the same moment the second one sees what the first one wrote.
 
     Returns:
-        The state the job ended in now; None when it goes on or had ended before.
+        The state the job ended in now; None when it goes on or had ended before, or when there is no job.
     """
-    job = _locked(session, job_id)
+    job = _locked(session, job_id) if job_id else None
     if job is None or job.state != JobState.CLASSIFYING:
         return None
-    counts = _slice_counts(session, job_id)
+    counts = _slice_counts(session, job.id)
     if counts.get(SliceState.PENDING):
         return None
     job.state = check(JobState.CLASSIFYING, end_state(counts))

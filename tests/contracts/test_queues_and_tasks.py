@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config import queues
-from config.queues import QUEUE_TRAINING, QUEUES, TASK_HOUSEKEEPING, TASKS
+from config.queues import QUEUES, TASK_HOUSEKEEPING, TASKS
 from config.settings import ROOT, load_settings
 from db.doorbell import Doorbell
 from worker.__main__ import ROLES, arguments
@@ -30,8 +30,7 @@ def test_every_name_of_config_is_listed() -> None:
 
 def test_every_queue_is_consumed_by_some_worker() -> None:
     consumed = [queue for role in ROLES.values() for queue in role.queues]
-    # The training queue belongs to the training worker.
-    assert sorted(consumed) == sorted(set(QUEUES) - {QUEUE_TRAINING})
+    assert sorted(consumed) == sorted(QUEUES)
 
 
 def test_the_most_urgent_queue_is_named_first() -> None:

@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from training.pipeline import fit, gather
     from training.recorder import JsonLinesRecorder
-    from training.scenario import load_scenario
+    from training.scenario_files import load_scenario
 
     cv2.setNumThreads(1)  # the numeric library has the cores; pictures are small
     scenario = load_scenario(options.scenario)

@@ -1,26 +1,21 @@
 """One named, frozen configuration of a training run.
 
-Owns: the fields, their ranges, the YAML form, and the digest by which a resumed run knows that it is the same run.
-Refuses: paths of a machine: data, weights and output folders are arguments of the command.
+Owns: the fields, their record form, and the digest by which a resumed run knows that it is the same run. What each may
+hold is in `scenario_rules`, files are read by `scenario_files`. Refuses: paths of a machine: data, weights and output
+folders are arguments of the command.
 """
 
 import hashlib
 import json
-import re
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Final, Literal, Self
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
-import yaml
-
-from imaging.preprocess import Preprocessing, PreprocessingError
-from inference.networks import HeadSpec, NetworkError, names
+from imaging.preprocess import Preprocessing
+from inference.networks import HeadSpec
 from training.augment import Augmentation
 from training.errors import ScenarioError
-
-PLANES: Final = ("axial", "coronal", "sagittal")
-_WEIGHTS: Final = re.compile(r"imagenet|none|sha256:[0-9a-f]{64}")
-_LAYER: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
+from training.scenario_rules import find_mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,62 +112,14 @@ class Scenario:
     seed: int = 2026
 
     def __post_init__(self) -> None:
-        """Check ranges once.
+        """Check types, ranges and what must go together.
 
         Raises:
-            ScenarioError: Naming the field, what it holds and what it should hold.
+            ScenarioError: With every mistake.
         """
-        checks = (
-            ("network", self.network in names(), f"one of {', '.join(names())}"),
-            ("weights", bool(_WEIGHTS.fullmatch(self.weights)), "imagenet, none or sha256:<64 hexadecimal digits>"),
-            (
-                "planes",
-                set(self.planes) <= set(PLANES) and len(set(self.planes)) == len(self.planes),
-                "some of axial, coronal and sagittal",
-            ),
-            ("split_rule", self.split_rule in ("patient", "image"), "patient or image"),
-            ("sampling", self.sampling in ("quota", "under_sample", "all"), "quota, under_sample or all"),
-            (
-                "static_per_class",
-                self.static_per_class == 0 or (self.static_per_class > 0 and self.sampling == "under_sample"),
-                "0 (off), or a number of items with `sampling: under_sample`",
-            ),
-            ("learns", bool(_LAYER.fullmatch(self.learns)), "all, head or the name of a layer"),
-            (
-                "views",
-                1 <= self.views <= 100 and (self.views == 1 or self.learns != "all"),
-                "1 to 100, and 1 with `learns: all`",
-            ),
-            ("schedule", self.schedule in ("cosine", "constant"), "cosine or constant"),
-            ("class_names", len(set(self.class_names)) == len(self.class_names) >= 2, "two or more different names"),
-            ("phases", len(self.phases) > 0 and all(p.epochs > 0 and p.size >= 32 for p in self.phases), "one or more"),
-            (
-                "samples_per_epoch",
-                set(self.samples_per_epoch) == (set(self.class_names) if self.sampling == "quota" else set())
-                and all(count > 0 for count in self.samples_per_epoch.values()),
-                "a positive number for each class with `sampling: quota`, nothing otherwise",
-            ),
-            ("batch", self.batch >= 2, "at least 2"),
-            ("optimizer", self.optimizer in ("adamw", "adam", "sgd", "rmsprop"), "adamw, adam, sgd or rmsprop"),
-            ("learning_rate", 0 < self.learning_rate < 10, "above 0, below 10"),
-            ("weight_decay", 0 <= self.weight_decay < 1, "0 up to below 1"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 up to below 1"),
-            ("ema_decay", 0 <= self.ema_decay < 1, "0 up to below 1"),
-            ("drop_path", 0 <= self.drop_path < 1, "0 up to below 1"),
-            ("clip_norm", self.clip_norm >= 0, "0 (off) or more"),
-            ("patience_epochs", self.patience_epochs >= 0, "0 (off) or more"),
-        )
-        for name, holds, expected in checks:
-            if not holds:
-                raise ScenarioError(
-                    f"Scenario {self.name!r}: {name} is {getattr(self, name)!r}; expected {expected}. "
-                    "Correct the YAML file."
-                )
-        if self.phases[-1].size != self.preprocessing.size:
-            raise ScenarioError(
-                f"Scenario {self.name!r}: the last phase trains at {self.phases[-1].size} pixels but the exported size "
-                f"(preprocessing.size) is {self.preprocessing.size}; they must be equal."
-            )
+        problems = find_mistakes(asdict(self))
+        if problems:
+            raise ScenarioError([problem for _, problem in problems])
 
     @property
     def epochs(self) -> int:
@@ -197,43 +144,20 @@ class Scenario:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Self:
-        """Build a scenario from parsed YAML.
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Build a scenario from parsed YAML or JSON.
 
         Raises:
-            ScenarioError: An unknown key, a missing one, or a value out of range.
+            ScenarioError: With every mistake: unknown and missing keys, wrong types, values out of range.
         """
-        nested = {"head": HeadSpec, "preprocessing": Preprocessing, "augmentation": Augmentation}
-        known = {f.name for f in fields(cls)}
-        if unknown := set(record) - known:
-            raise ScenarioError(f"Unknown keys in the scenario: {sorted(unknown)}; known are {sorted(known)}.")
+        problems = find_mistakes(record)
+        if problems:
+            raise ScenarioError([problem for _, problem in problems])
         values = dict(record)
-        try:
-            for key, kind in nested.items():
-                if key in values:
-                    values[key] = kind(**values[key])
-            values["phases"] = tuple(Phase(**phase) for phase in values["phases"])
-            values["class_names"] = tuple(values["class_names"])
-            values["planes"] = tuple(values.get("planes", ()))
-            return cls(**values)
-        except (TypeError, KeyError, PreprocessingError, NetworkError) as error:
-            raise ScenarioError(
-                f"The scenario cannot be read: {error}. Compare it with config/scenarios/shipped.yaml."
-            ) from error
-
-
-def load_scenario(path: Path) -> Scenario:
-    """Read a scenario file.
-
-    Raises:
-        ScenarioError: There is none, it is not YAML, or it is not a valid scenario.
-    """
-    try:
-        record = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ScenarioError(f"There is no scenario file {path}.") from None
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{path} is not valid YAML: {error}.") from None
-    if not isinstance(record, dict):
-        raise ScenarioError(f"{path} holds a {type(record).__name__}; expected a mapping of scenario fields.")
-    return Scenario.from_record(record)
+        for key, kind in (("head", HeadSpec), ("preprocessing", Preprocessing), ("augmentation", Augmentation)):
+            if key in values:
+                values[key] = kind(**values[key])
+        values["phases"] = tuple(Phase(**phase) for phase in values["phases"])
+        values["class_names"] = tuple(values["class_names"])
+        values["planes"] = tuple(values.get("planes", ()))
+        return cls(**values)

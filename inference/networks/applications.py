@@ -1,4 +1,4 @@
-"""Backbones that Keras itself defines: Xception, DenseNet-121 and VGG-19, the three of the thesis.
+"""Backbones that Keras itself defines: Xception, DenseNet-121 and VGG-19, the three of the thesis, and MobileNetV3.
 
 Owns: how each is attached to the scaled input and where it ends. Refuses: heads, weights (`weights=None` always: they
 come from a folder, never from the network, see `pretrained`).
@@ -29,3 +29,17 @@ def vgg19(images: Any, drop_path: float) -> Any:
 
     model = keras.applications.VGG19(include_top=False, weights=None, input_tensor=images)
     return model.get_layer("block5_conv4").output
+
+
+def mobilenet_v3(images: Any, drop_path: float) -> Any:
+    """MobileNetV3-Large up to the activation of `conv_1`: (n, S, S, 3) -> (n, S/32, S/32, 960), after hard swish.
+
+    Its own top (a second pointwise convolution behind the pooling) is left out: the closed form of Grad-CAM wants the
+    pooling last.
+    """
+    import keras
+
+    model = keras.applications.MobileNetV3Large(
+        include_top=False, weights=None, include_preprocessing=False, input_tensor=images
+    )
+    return model.output

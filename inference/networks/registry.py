@@ -248,6 +248,14 @@ def _registry() -> Mapping[str, BackboneSpec]:
             "block5_conv4",
             applications.vgg19,
         ),
+        BackboneSpec(
+            "mobilenet_v3",
+            _HALF,
+            (-1.0, -1.0, -1.0),
+            "mobilenet_v3_imagenet_notop.npz",
+            "conv_1",
+            applications.mobilenet_v3,
+        ),
         BackboneSpec("tiny", _HALF, (-1.0, -1.0, -1.0), "tiny_has_no_imagenet_weights.npz", "conv2", tiny.backbone),
     )
     return MappingProxyType({entry.name: entry for entry in entries})

@@ -10,7 +10,8 @@ import pytest
 from config.settings import ROOT
 from inference import artefact
 from inference.shipped import default_model
-from training.scenario import Scenario, load_scenario
+from training.scenario import Scenario
+from training.scenario_files import load_scenario
 
 MODELS = ROOT / "models"
 

@@ -13,6 +13,7 @@ CLASSES = ("glioma", "meningioma", "no_tumor")
 GRIDS = {
     "densenet121": (3, 3, 1024),
     "efficientnet_lite0": (3, 3, 1280),
+    "mobilenet_v3": (3, 3, 960),
     "tiny": (12, 12, 16),
     "vgg19": (6, 6, 512),
     "xception": (3, 3, 2048),

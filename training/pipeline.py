@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.datasets import Dataset, Sample, file_digests, fingerprint, prepare_all, read_dataset
-from training.errors import DatasetError
 from training.leaks import LeakReport, find_groups
 from training.recorder import Recorder
 from training.runs import Part, RunResult, run
 from training.scenario import Scenario
+from training.selection import select
 from training.splits import read_split, split, verify, write_split
 
 log = logging.getLogger(__name__)
@@ -49,22 +49,17 @@ def gather(scenario: Scenario, data: Path, split_path: Path) -> Material:
         split_path: CSV of the split; written when it does not exist.
 
     Raises:
-        DatasetError: The data or the split file do not fit.
+        DatasetError: The data or the split file do not fit, or pictures cannot be read.
         LeakError: The split in the file is not clean.
     """
-    dataset = read_dataset(data)
-    if set(dataset.class_names) != set(scenario.class_names):
-        raise DatasetError(
-            f"The data set has the classes {list(dataset.class_names)}; "
-            f"the scenario expects {sorted(scenario.class_names)}."
-        )
+    dataset = select(scenario, read_dataset(data))
     digests = file_digests(dataset)
     leaks = find_groups(dataset, digests)
     if split_path.is_file():
         parts = read_split(split_path, dataset.samples)
-        verify(dataset.samples, leaks.groups, parts)
+        verify(dataset.samples, leaks.groups, parts, scenario.split_rule)
     else:
-        parts = split(dataset.samples, leaks.groups, scenario.seed)
+        parts = split(dataset.samples, leaks.groups, scenario.seed, scenario.split_rule)
         write_split(split_path, dataset.samples, parts)
     log.info(
         "%d slices in %d groups; %d identical and %d nearly identical pairs, %d across patients",

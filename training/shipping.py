@@ -59,13 +59,7 @@ def ship(scenario: Scenario, material: Material, result: RunResult, out: Path) -
     test = _Scored(scenario, material, network, "test", temperature)
     facts: dict[str, Any] = {
         "split": split_counts(material, scenario.class_names),
-        "leaks": {
-            "groups": int(material.leaks.groups.max()) + 1,
-            "identical_pairs": material.leaks.identical_pairs,
-            "near_pairs": material.leaks.near_pairs,
-            "cross_patient_pairs": material.leaks.cross_patient_pairs,
-            "cross_label_pairs": material.leaks.cross_label_pairs,
-        },
+        "leaks": material.leaks.to_json(),
         "validation": validation.evaluation(temperature),
         "test": test.evaluation(temperature),
         "calibration": {

@@ -10,6 +10,7 @@ from imaging.preprocess import Preprocessing
 from tests.unit.training.dataset_files import write_dataset
 from training.datasets import Dataset, file_digests, fingerprint, prepare_all, read_dataset
 from training.errors import DatasetError
+from training.leaks import find_groups
 
 
 def test_a_manifest_is_read_without_the_tumour_boxes(tmp_path: Path) -> None:
@@ -39,7 +40,10 @@ def test_folders_are_classes_and_every_image_its_own_patient(tmp_path: Path) -> 
     ("manifest", "message"),
     [
         ("file,label\n1.png,a\n", r"lacks the columns \['patient'\]"),
-        ("file,label,patient\n1.png,a,p\n", "1.png is named in manifest.csv but is not in"),
+        ("file,label,patient\n1.png,a,p\n", "1.png is named in manifest.csv but not in"),
+        ("file,label,patient\n1.png,a,p\n2.png,a,p\n", "1.png, 2.png are named in manifest.csv but not in"),
+        ("file,label,patient\nthere.png,a\n", "line 2: file, label and patient must not be empty"),
+        ("file,label,patient\n../there.png,a,p\n", "leads out of the data set's folder"),
         ("file,label,patient\nthere.png,a,p\nthere.png,b,p\n", "there.png stands twice"),
         ("file,label,patient,plane\nthere.png,a,p,oblique\n", "has plane 'oblique'"),
         ("file,label,patient\n", "holds no labelled images"),
@@ -57,11 +61,33 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         read_dataset(tmp_path / "nowhere")
 
 
-def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+def test_labels_take_the_form_of_class_names(tmp_path: Path) -> None:
+    (tmp_path / "No Tumor").mkdir()
+    cv2.imwrite(str(tmp_path / "No Tumor" / "1.png"), np.zeros((8, 8), np.uint8))
+
+    assert read_dataset(tmp_path).class_names == ("no_tumor",)
+
+
+def test_every_unreadable_picture_is_named(tmp_path: Path) -> None:
     dataset = read_dataset(write_dataset(tmp_path))
     (tmp_path / dataset.samples[3].file).write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"1_1.png cannot be read as a picture"):
-        prepare_all(dataset, dataset.samples, Preprocessing(size=32))
+    whole = (tmp_path / dataset.samples[20].file).read_bytes()
+    (tmp_path / dataset.samples[20].file).write_bytes(whole[: len(whole) // 2])
+    broken = [dataset.samples[3].file, dataset.samples[20].file]
+    for look in (
+        lambda: prepare_all(dataset, dataset.samples, Preprocessing(size=32)),
+        lambda: find_groups(dataset, file_digests(dataset)),
+    ):
+        with pytest.raises(DatasetError, match=r"10_0.png, .*1_1.png are not readable as pictures") as caught:
+            look()
+        assert sorted(caught.value.files) == sorted(broken)
+        assert caught.value.code == "unreadable"
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_bytes(b"file,label,patient\n\xff.png,a,p\n")
+    with pytest.raises(DatasetError, match="is not UTF-8 text"):
+        read_dataset(tmp_path)
 
 
 def test_prepared_pictures_keep_the_order(tmp_path: Path) -> None:

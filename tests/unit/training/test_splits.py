@@ -10,7 +10,7 @@ import pytest
 from tests.unit.training.dataset_files import write_dataset
 from training.datasets import Dataset, Sample, file_digests, read_dataset
 from training.errors import DatasetError, LeakError
-from training.leaks import crossing_groups, crossing_patients, find_groups
+from training.leaks import LeakReport, Pair, crossing_groups, crossing_patients, find_groups
 from training.splits import PARTS, read_split, split, verify, write_split
 
 
@@ -43,6 +43,33 @@ def test_copies_join_two_patients(dataset: Dataset) -> None:
     assert report.near_pairs == 2
     assert report.cross_patient_pairs == 3
     assert report.cross_label_pairs == 2
+    record = report.to_json()
+    assert record["examples"]["identical"] == [
+        {
+            "files": [samples[0].file, samples[10].file],
+            "labels": ["glioma", "glioma"],
+            "same_patient": False,
+            "correlation": 1.0,
+        }
+    ]
+    assert {tuple(pair["files"]) for pair in record["examples"]["cross_label"]} == {
+        (samples[0].file, samples[60].file),
+        (samples[10].file, samples[60].file),
+    }
+    parts = ["train"] * len(samples)
+    parts[10] = "test"
+    assert report.torn(parts) == {"patients": 1, "groups": 1, "identical_pairs": 1, "near_pairs": 1}
+
+
+def test_examples_come_from_many_groups() -> None:
+    samples = tuple(Sample(f"{i}", "a", f"p{i}") for i in range(60))
+    groups = np.array([0] * 40 + [i // 2 for i in range(2, 22)], np.int64)
+    first = [Pair(0, i, False, 0.99) for i in range(1, 40)]
+    others = [Pair(i, i + 1, False, 0.99) for i in range(40, 60, 2)]
+    shown = LeakReport(groups, (*first, *others), samples).to_json()["examples"]["near"]
+
+    assert len(shown) == 12
+    assert sum(pair["files"][0] == "0" for pair in shown) == 2
 
 
 def test_a_split_is_clean_stratified_and_repeats(dataset: Dataset) -> None:
@@ -83,8 +110,40 @@ def test_a_part_without_a_class_is_refused(dataset: Dataset) -> None:
 
 def test_too_few_patients_are_refused() -> None:
     samples = [Sample(f"{i}.png", "a", f"p{i % 9}") for i in range(90)]
-    with pytest.raises(DatasetError, match="Class 'a' has 9 patients or groups; a split 80:10:10 needs at least 10"):
+    with pytest.raises(
+        DatasetError, match=r"Too few patients or groups .*: a has 9; a split 80:10:10 needs at least 10"
+    ):
         split(samples, np.arange(90, dtype=np.int64) % 9, seed=1)
+
+
+def test_three_images_are_refused_by_either_rule() -> None:
+    samples = [Sample("1.png", "a", "p"), Sample("2.png", "a", "q"), Sample("3.png", "b", "r")]
+    groups = np.arange(3, dtype=np.int64)
+    with pytest.raises(DatasetError, match=r"a has 2, b has 1; .*Add some, or leave the class out") as caught:
+        split(samples, groups, seed=1)
+    assert caught.value.code == "too_few"
+    with pytest.raises(DatasetError, match="Too few images: a has 2, b has 1"):
+        split(samples, groups, seed=1, rule="image")
+
+
+def test_the_plain_split_of_images_tears_patients_apart_and_says_so(dataset: Dataset) -> None:
+    report = find_groups(dataset, file_digests(dataset))
+    plain = split(dataset.samples, report.groups, seed=1, rule="image")
+    clean = split(dataset.samples, report.groups, seed=1)
+
+    assert Counter(plain) == {"train": 64, "validation": 8, "test": 8}
+    assert report.torn(plain)["patients"] == len(crossing_patients(dataset.samples, plain)) > 0
+    assert report.torn(clean) == {"patients": 0, "groups": 0, "identical_pairs": 0, "near_pairs": 0}
+    with pytest.raises(LeakError, match="not clean"):
+        verify(dataset.samples, report.groups, plain)
+    verify(dataset.samples, report.groups, plain, "image")
+
+
+def test_rare_planes_do_not_disturb_the_plain_split() -> None:
+    samples = [Sample(f"{i}", "ab"[i % 2], f"p{i}", "sagittal" if i < 3 else "axial") for i in range(60)]
+    parts = split(samples, np.arange(60, dtype=np.int64), seed=1, rule="image")
+
+    assert Counter(parts) == {"train": 48, "validation": 6, "test": 6}
 
 
 def test_a_split_file_makes_the_round_trip(dataset: Dataset, tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ from imaging.archive import Budget, unpack
 from imaging.frames import Kind
 from imaging.geometry import natural_key
 from imaging.limits import Limits
-from imaging.outcomes import Outcome, Reason, RejectedFile
+from imaging.outcomes import Outcome, Reason, RejectedFile, access_rejection
 from imaging.plain_text import plain
-from imaging.reading import access_rejection
 from imaging.sniff import HEAD_BYTES, ZIP, sniff, system_file
 
 _CHUNK_BYTES = 1024 * 1024

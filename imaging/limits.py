@@ -71,3 +71,30 @@ class Limits:
                     raise ValueError("Limits.modalities is empty: name at least one DICOM modality, e.g. {'MR'}.")
             elif not (value > 0 or (value == 0 and field.name == "zip_max_depth")):
                 raise ValueError(f"Limits.{field.name} is {value!r}: it must be greater than zero.")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What reading one file may cost the process that reads it; the operating system ends whoever takes more.
+
+    Attributes:
+        memory_bytes: Address space beyond what a decoder has before its first file.
+        cpu_s: Processor time, whole seconds (kept to within a second).
+        wall_s: Time on the clock, seconds.
+    """
+
+    memory_bytes: int = 2 * GIB
+    cpu_s: int = 20
+    wall_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse an allowance under which nothing could be read.
+
+        Raises:
+            ValueError: A value is not positive.
+        """
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(
+                    f"Allowance.{field.name} is {getattr(self, field.name)!r}: it must be greater than zero."
+                )

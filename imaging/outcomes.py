@@ -9,6 +9,7 @@ It refuses to carry file names or anything read from a person's record: those ne
 # ruff: noqa: E501 - one sentence a line reads and translates better than wrapped strings
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -71,6 +72,7 @@ class Reason(StrEnum):
     ENTRY_DAMAGED = "entry_damaged"
     FILE_MISSING = "file_missing"
     FILE_ACCESS = "file_access"
+    DECODER_CRASHED = "decoder_crashed"
     # over_limit
     FILE_BYTES = "file_bytes"
     PICTURE_SIZE = "picture_size"
@@ -80,6 +82,8 @@ class Reason(StrEnum):
     METADATA_BYTES = "metadata_bytes"
     SEQUENCE_DEPTH = "sequence_depth"
     MEMORY = "memory"
+    DECODER_MEMORY = "decoder_memory"
+    DECODER_TIME = "decoder_time"
     ZIP_ENTRIES = "zip_entries"
     ZIP_DIRECTORY = "zip_directory"
     ZIP_MEMBER_BYTES = "zip_member_bytes"
@@ -128,6 +132,7 @@ _BY_OUTCOME: Mapping[Outcome, tuple[Reason, ...]] = {
         Reason.ENTRY_DAMAGED,
         Reason.FILE_MISSING,
         Reason.FILE_ACCESS,
+        Reason.DECODER_CRASHED,
     ),
     Outcome.OVER_LIMIT: (
         Reason.FILE_BYTES,
@@ -138,6 +143,8 @@ _BY_OUTCOME: Mapping[Outcome, tuple[Reason, ...]] = {
         Reason.METADATA_BYTES,
         Reason.SEQUENCE_DEPTH,
         Reason.MEMORY,
+        Reason.DECODER_MEMORY,
+        Reason.DECODER_TIME,
         Reason.ZIP_ENTRIES,
         Reason.ZIP_DIRECTORY,
         Reason.ZIP_MEMBER_BYTES,
@@ -186,6 +193,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.ENTRY_DAMAGED: "This archive entry is damaged and cannot be unpacked; pack the study again and send it once more.",
         Reason.FILE_MISSING: "There is no file or folder of this name; check the path.",
         Reason.FILE_ACCESS: "This file could not be opened (%(found)s); check that it may be read and is not in use.",
+        Reason.DECODER_CRASHED: "The program that reads files crashed on this one (%(found)s), which happens with damaged files; export or copy it again.",
         Reason.FILE_BYTES: "This file has %(found)s bytes, more than the %(limit)s allowed; send a smaller file or ask the administrator to raise the limit.",
         Reason.PICTURE_SIZE: "This picture is %(columns)s x %(rows)s pixels; at most %(max_side)s on a side and %(max_pixels)s in all are allowed; send the slice at its original size.",
         Reason.FRAMES: "This file has %(found)s frames, more than the %(limit)s allowed; send the series in smaller files.",
@@ -194,6 +202,8 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.METADATA_BYTES: "The text stored inside this %(found)s file unpacks to more than is allowed; save the picture again without comments.",
         Reason.SEQUENCE_DEPTH: "The sequences of this DICOM file are nested deeper than the %(limit)s levels allowed; export it from the archive again.",
         Reason.MEMORY: "There was not enough memory to read this file; send a smaller file.",
+        Reason.DECODER_MEMORY: "Reading this file needed more than the %(limit)s bytes of memory allowed; send a smaller file, or the series in smaller files.",
+        Reason.DECODER_TIME: "Reading this file took longer than the %(limit)s seconds allowed; export it again, uncompressed if possible.",
         Reason.ZIP_ENTRIES: "This zip archive has more than the %(limit)s entries allowed; send the study in several archives.",
         Reason.ZIP_DIRECTORY: "The table of contents of this zip archive has %(found)s bytes, more than the %(limit)s allowed; send the study in several archives.",
         Reason.ZIP_MEMBER_BYTES: "This archive entry unpacks to more than the %(limit)s bytes allowed; send a smaller file.",
@@ -247,10 +257,13 @@ class RejectedFile(Exception):
         self.detail: dict[str, DetailValue] = detail
         super().__init__(sentence(reason, detail))
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Let the exception travel out of a child process."""
-        return _rebuild, (self.reason.value, self.detail)
 
+def access_rejection(error: OSError) -> RejectedFile:
+    """Say why a file could not be opened, without its name.
 
-def _rebuild(reason: str, detail: dict[str, DetailValue]) -> RejectedFile:
-    return RejectedFile(Reason(reason), **detail)
+    Args:
+        error: What the operating system said.
+    """
+    if isinstance(error, FileNotFoundError):
+        return RejectedFile(Reason.FILE_MISSING)
+    return RejectedFile(Reason.FILE_ACCESS, found=os.strerror(error.errno) if error.errno else "unknown error")

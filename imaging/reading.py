@@ -20,7 +20,7 @@ from imaging.dicom_layout import has_pixels, layout_of
 from imaging.dicom_pixels import iter_dicom
 from imaging.frames import Frame, ImageInfo, Kind
 from imaging.limits import Limits
-from imaging.outcomes import Reason, RejectedFile
+from imaging.outcomes import Reason, RejectedFile, access_rejection
 from imaging.raster import inspect_raster, iter_raster
 from imaging.sniff import HEAD_BYTES, sniff
 
@@ -147,17 +147,6 @@ def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind
     if not isinstance(sniffed.kind, Kind):
         raise RejectedFile(Reason.OTHER_FORMAT, found="a zip archive")
     return source, size_bytes, sniffed.kind
-
-
-def access_rejection(error: OSError) -> RejectedFile:
-    """Say why a file could not be opened, without its name.
-
-    Args:
-        error: What the operating system said.
-    """
-    if isinstance(error, FileNotFoundError):
-        return RejectedFile(Reason.FILE_MISSING)
-    return RejectedFile(Reason.FILE_ACCESS, found=os.strerror(error.errno) if error.errno else "unknown error")
 
 
 def _bytes_of(source: Path | bytes) -> bytes | mmap.mmap:

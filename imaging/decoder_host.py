@@ -1,0 +1,212 @@
+"""The program in which files from outside are read: `python -m imaging.decoder_host FD`.
+
+This module owns two kinds of process. The *host* loads the decoding libraries once, then forks a *decoder* whenever its
+owner asks for one, and tells how each of them ended. A decoder reads one file after another under limits that the
+operating system keeps: address space, processor time and time on the clock for each file, no files written, no core
+dumps. When a library crashes, hangs or asks for too much memory, that decoder ends and nothing else does.
+
+Both end with their owner: the host when its channel closes, the decoders when the host is gone. They refuse signals
+that are meant for a person's whole session, since their owner decides when work ends, and they know no settings and no
+secrets. This contains accidents and resource attacks; it is no jail for code that has taken over a decoder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import cv2
+import numpy as np
+import pylibjpeg
+
+from imaging import decoder_wire as wire
+from imaging.limits import Allowance, Limits
+from imaging.outcomes import Reason, RejectedFile
+from imaging.quiet import silence_decoders
+from imaging.reading import inspect, read_frame
+
+_MAX_CONFIGURATION_BYTES = 64 * 1024
+_GONE_WITHIN_S = 2.0
+_PR_SET_PDEATHSIG = 1
+_OOM_SCORE = 800
+_MAX_OPEN_FILES = 64
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a host until its owner is gone.
+
+    Args:
+        argv: The number of the file descriptor of the owner's channel; None: the process's arguments.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    # The owner ends its work in its own time; a Ctrl-C or a stopped service must not take the files from under it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=int(arguments[0])) as channel:
+        limits, allowance = wire.configured(channel.recv(_MAX_CONFIGURATION_BYTES))
+        _load()
+        channel.sendall(wire.READY)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)  # what native libraries print may quote the file
+        os.close(nowhere)
+        _obey(channel, limits, allowance)
+    return 0
+
+
+def _load() -> None:
+    """Make ready what every decoder needs, so that a fork has it at once."""
+    cv2.setNumThreads(0)  # a fork keeps no threads
+    silence_decoders()
+    assert pylibjpeg  # noqa: S101 - imported for its plug-ins, which pydicom looks up by name
+    gc.collect()
+    gc.freeze()  # shared pages stay shared
+
+
+def _obey(channel: socket.socket, limits: Limits, allowance: Allowance) -> None:
+    children: set[int] = set()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(channel, wire.COMMAND.size, 2)
+        if len(data) < wire.COMMAND.size:
+            break
+        command, pid = wire.COMMAND.unpack(data)
+        if command == wire.Command.START:
+            lane, memory = descriptors
+            pid = _fork(channel, lane, memory, limits, allowance)
+            os.close(lane)
+            os.close(memory)
+            if pid:
+                children.add(pid)
+            channel.sendall(wire.ANSWER.pack(pid, 0))
+        elif pid in children:
+            channel.sendall(wire.ANSWER.pack(pid, _end(pid, 0.0 if command == wire.Command.KILL else _GONE_WITHIN_S)))
+            children.discard(pid)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _end(pid: int, patience_s: float) -> int:
+    """Wait for a decoder that is ending, not for ever; returns its wait status."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+def _fork(channel: socket.socket, lane: int, memory: int, limits: Limits, allowance: Allowance) -> int:
+    host = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        return 0
+    if pid == 0:
+        channel.close()
+        _decoder(host, lane, memory, limits, allowance)
+    return pid
+
+
+def _decoder(host: int, lane: int, memory: int, limits: Limits, allowance: Allowance) -> NoReturn:
+    """Be a decoder until the owner closes the lane."""
+    status = 1
+    try:
+        _die_with(host)
+        with socket.socket(fileno=lane) as owner, mmap.mmap(memory, 0) as pixels:
+            os.close(memory)
+            _bind(allowance)
+            _serve(owner, pixels, limits, allowance)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _die_with(host: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError):
+            # When the machine runs out of memory, this process should go and not the worker or the database.
+            Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    if os.getppid() != host:
+        os._exit(1)
+
+
+def _bind(allowance: Allowance) -> None:
+    """Set the limits that hold for the decoder's whole life."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the patient's picture
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return  # no Linux: the system would not keep a limit on address space either
+    most = pages * os.sysconf("SC_PAGE_SIZE") + allowance.memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _serve(owner: socket.socket, pixels: mmap.mmap, limits: Limits, allowance: Allowance) -> None:
+    while head := _receive(owner, wire.REQUEST.size):
+        wanted, index, length = wire.REQUEST.unpack(head)
+        path = Path(os.fsdecode(_receive(owner, length)))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s = int(used.ru_utime + used.ru_stime) + 1 + allowance.cpu_s
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
+        # Neither signal has a handler: the system ends this process, whatever the library is doing.
+        signal.setitimer(signal.ITIMER_REAL, allowance.wall_s)
+        reply = _answer(wanted, path, index, pixels, limits, allowance)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        owner.sendall(reply)
+
+
+def _receive(owner: socket.socket, count: int) -> bytes:
+    """Read exactly so many bytes; empty when the owner is gone."""
+    data = b""
+    while len(data) < count:
+        piece = owner.recv(count - len(data))
+        if not piece:
+            return b""
+        data += piece
+    return data
+
+
+def _answer(wanted: int, path: Path, index: int, pixels: mmap.mmap, limits: Limits, allowance: Allowance) -> bytes:
+    try:
+        if wanted == wire.Wanted.INFO:
+            return wire.info_reply(inspect(path, limits))
+        frame = read_frame(path, index, limits)
+        rows, columns = frame.pixels.shape
+        np.ndarray((rows, columns), np.float32, pixels)[:] = frame.pixels
+        return wire.frame_reply(frame)
+    except RejectedFile as rejection:
+        if rejection.reason is Reason.MEMORY:
+            return _too_much(allowance)
+        return wire.rejected_reply(rejection)
+    except MemoryError:
+        return _too_much(allowance)
+    except Exception as error:  # the edge of this process: one file's fault or ours, but never the others'
+        return wire.fault_reply(error, _place(error))
+
+
+def _too_much(allowance: Allowance) -> bytes:
+    return wire.rejected_reply(RejectedFile(Reason.DECODER_MEMORY, limit=allowance.memory_bytes))
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

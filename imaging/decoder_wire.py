@@ -1,0 +1,289 @@
+"""What an owner of decoders says to them and to their host, and they to it.
+
+This module owns the form of commands, requests and replies: a fixed header, then a path or a piece of JSON; pixels
+travel in shared memory beside it. What comes back was made by a process that has just read a hostile file, so nothing
+of it is believed: lengths are bounded, every value is checked for its type, and there is no pickle. It refuses to do
+input and output itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from imaging.frames import DicomFacts, Frame, FrameGeometry, Identity, ImageInfo, Intensity, Kind, Pixels
+from imaging.limits import Allowance, Limits
+from imaging.outcomes import Reason, RejectedFile
+
+REQUEST = struct.Struct("!BiI")
+"""What is wanted (:class:`Wanted`), frame number, bytes of the path that follows."""
+
+REPLY = struct.Struct("!BIII")
+"""What it is (:class:`Kinds`), rows and columns of the pixels in shared memory, bytes of JSON that follow."""
+
+COMMAND = struct.Struct("!BI")
+"""To the host: a :class:`Command`, and the process id it is about."""
+
+ANSWER = struct.Struct("!Ii")
+"""From the host: process id (0: the system gave none) and wait status."""
+
+READY = b"ready"
+
+MAX_JSON_BYTES = 16 * 1024 * 1024
+PIXEL_BYTES = 4
+_LONGEST_DETAIL = 200
+
+
+class Command(IntEnum):
+    """What a host is told: to start a decoder (the descriptors of its socket and its pixel memory come along), to wait
+    for the end of one that is ending, to end one now."""
+
+    START = 1
+    END = 2
+    KILL = 3
+
+
+class Wanted(IntEnum):
+    """What a decoder is asked for."""
+
+    INFO = 1
+    FRAME = 2
+
+
+class Kinds(IntEnum):
+    """What a decoder answers."""
+
+    INFO = 1
+    FRAME = 2
+    REJECTED = 3
+    FAULT = 4
+
+
+class WireError(Exception):
+    """A reply is not of the agreed form: the decoder is no longer itself."""
+
+
+def configuration(limits: Limits, allowance: Allowance) -> bytes:
+    """Write what a host needs to know.
+
+    Args:
+        limits: Bounds of reading.
+        allowance: What one file may cost.
+    """
+    return json.dumps([asdict(limits) | {"modalities": sorted(limits.modalities)}, asdict(allowance)]).encode()
+
+
+def configured(data: bytes) -> tuple[Limits, Allowance]:
+    """Read what :func:`configuration` wrote; it comes from the owner and is believed."""
+    limits, allowance = json.loads(data)
+    return Limits(**limits | {"modalities": frozenset(limits["modalities"])}), Allowance(**allowance)
+
+
+def request(wanted: Wanted, path: Path, index: int = 0) -> bytes:
+    """Write a request.
+
+    Args:
+        wanted: What is wanted.
+        path: The file.
+        index: Frame number, for a frame.
+    """
+    name = os.fsencode(path)
+    return REQUEST.pack(wanted, index, len(name)) + name
+
+
+def info_reply(info: ImageInfo) -> bytes:
+    """Write the reply to a request for a file's description."""
+    body = {
+        "kind": info.kind.value,
+        "rows": info.rows,
+        "columns": info.columns,
+        "frames": info.frames,
+        "size_bytes": info.size_bytes,
+        "bits": info.bits,
+        "colour": info.colour,
+        "geometry": [[one.plane, one.position_mm, one.spacing_mm] for one in info.geometry],
+        "dicom": None if info.dicom is None else asdict(info.dicom),
+        "identity": None if info.identity is None else asdict(info.identity),
+    }
+    return _reply(Kinds.INFO, body)
+
+
+def frame_reply(frame: Frame) -> bytes:
+    """Write the reply to a request for a frame; its pixels are already in shared memory."""
+    body = [frame.index, frame.plane, frame.position_mm, frame.spacing_mm, frame.intensity.value]
+    return _reply(Kinds.FRAME, body, *frame.pixels.shape)
+
+
+def rejected_reply(rejection: RejectedFile) -> bytes:
+    """Write the reply that refuses the file."""
+    return _reply(Kinds.REJECTED, [rejection.reason.value, rejection.detail])
+
+
+def fault_reply(error: BaseException, place: str) -> bytes:
+    """Write the reply that confesses a mistake of our own.
+
+    Args:
+        error: What was raised; its message may quote the file and stays behind.
+        place: Where, as `file:line`.
+    """
+    return _reply(Kinds.FAULT, [type(error).__name__[:_LONGEST_DETAIL], place[:_LONGEST_DETAIL]])
+
+
+def info_of(body: bytes) -> ImageInfo:
+    """Read a file's description.
+
+    Raises:
+        WireError: It is not of the agreed form.
+    """
+    found = _fields(body, ImageInfo)
+    geometry = found["geometry"]
+    if not isinstance(geometry, tuple) or len(geometry) != found["frames"]:
+        raise WireError("the number of geometries is not the number of frames")
+    found["geometry"] = tuple(
+        FrameGeometry(**_checked(dict(zip(("plane", "position_mm", "spacing_mm"), one, strict=True)), FrameGeometry))
+        for one in _rows(geometry, 3)
+    )
+    for name, form in (("dicom", DicomFacts), ("identity", Identity)):
+        if found[name] is not None:
+            found[name] = form(**_checked(_mapping(found[name]), form))
+    found["kind"] = _member(Kind, found["kind"])
+    return ImageInfo(**_checked(found, ImageInfo))
+
+
+def frame_of(body: bytes, pixels: Pixels) -> Frame:
+    """Read what is said of a frame, and join it with its pixels.
+
+    Args:
+        body: The JSON.
+        pixels: A copy of what lay in shared memory.
+
+    Raises:
+        WireError: It is not of the agreed form.
+    """
+    names = ("index", "plane", "position_mm", "spacing_mm", "intensity")
+    found = dict(zip(names, *_rows((_loaded(body),), 5), strict=True))
+    found["intensity"] = _member(Intensity, found["intensity"])
+    found["pixels"] = pixels
+    return Frame(**_checked(found, Frame, ("pixels",)))
+
+
+def rejection_of(body: bytes) -> RejectedFile:
+    """Read why a file is refused.
+
+    Raises:
+        WireError: It is not of the agreed form.
+    """
+    ((reason, detail),) = _rows((_loaded(body),), 2)
+    facts = _mapping(detail)
+    if any(not isinstance(value, str | int | float) or len(str(value)) > _LONGEST_DETAIL for value in facts.values()):
+        raise WireError("a fact of a refusal is of the wrong type or too long")
+    try:
+        return RejectedFile(_member(Reason, reason), **facts)
+    except (KeyError, TypeError, ValueError):
+        raise WireError("the facts of a refusal do not fill its sentence") from None
+
+
+def fault_of(body: bytes) -> tuple[str, str]:
+    """Read a confession: name of the exception, and where it was raised.
+
+    Raises:
+        WireError: It is not of the agreed form.
+    """
+    ((name, place),) = _rows((_loaded(body),), 2)
+    return str(name)[:_LONGEST_DETAIL], str(place)[:_LONGEST_DETAIL]
+
+
+def _reply(kind: Kinds, body: object, rows: int = 0, columns: int = 0) -> bytes:
+    text = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return REPLY.pack(kind, rows, columns, len(text)) + text
+
+
+def _loaded(body: bytes) -> object:
+    try:
+        return _tupled(json.loads(body))
+    except (ValueError, RecursionError):
+        raise WireError("a reply is no JSON") from None
+
+
+def _tupled(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(_tupled(one) for one in value)
+    if isinstance(value, dict):
+        return {name: _tupled(one) for name, one in value.items()}
+    return value
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WireError("a part of a reply is no object")
+    return value
+
+
+def _rows(values: tuple[object, ...], length: int) -> list[tuple[Any, ...]]:
+    for one in values:
+        if not isinstance(one, tuple) or len(one) != length:
+            raise WireError(f"a part of a reply is no list of {length}")
+    return typing.cast("list[tuple[Any, ...]]", list(values))
+
+
+def _fields(body: bytes, form: type) -> dict[str, Any]:
+    found = _mapping(_loaded(body))
+    if found.keys() != _hints(form).keys():
+        raise WireError("a reply has other fields than agreed")
+    return found
+
+
+def _member(enumeration: Any, value: object) -> Any:
+    try:
+        return enumeration(value)
+    except ValueError:
+        raise WireError("a reply names something unknown") from None
+
+
+def _checked(found: dict[str, Any], form: type, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Give the fields back when each is of the type that the dataclass states.
+
+    Raises:
+        WireError: One is not, or is missing, or is too much.
+    """
+    hints = _hints(form)
+    if found.keys() != hints.keys():
+        raise WireError(f"a reply has other fields than {form.__name__}")
+    for name, value in found.items():
+        if name not in trusted and not _fits(value, hints[name]):
+            raise WireError(f"{form.__name__}.{name} is of the wrong type")
+    return found
+
+
+@cache
+def _hints(form: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(form)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return all(_fits(one, arguments[0]) for one in value)
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(typing.cast("float", value))
+    if hint in (int, bool, str):
+        return type(value) is hint
+    return isinstance(value, hint)

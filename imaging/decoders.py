@@ -1,0 +1,395 @@
+"""Reading files from outside in processes that may die of them.
+
+This module owns the pool of decoder processes of one worker, web server or command (:mod:`imaging.decoder_host` is the
+program they run): it starts them when they are first needed, hands out one file at a time, copies pixels out of shared
+memory, and turns the end of a decoder into the reason why its file is refused. A decoder that crashes or runs out of
+memory is believed only when it was fresh; one that had read other files before may have been their victim, or the
+operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import numpy as np
+
+from imaging import decoder_wire as wire
+from imaging.frames import Frame, ImageInfo, Pixels
+from imaging.limits import Allowance, Limits
+from imaging.outcomes import Reason, RejectedFile
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "imaging.decoder_host"
+"""Module that is run as the host; tests have one with decoders that die."""
+
+FILES_A_LIFE: Final = 1000
+"""After so many files a decoder is replaced, so that what libraries leak stays small."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+_START_S = 60.0
+_COMMAND_S = 15.0
+_GRACE_S = 5.0
+_TRIES = 3
+_KEPT_BYTES = 16 * 1024 * 1024
+_TOO_LONG = frozenset({signal.SIGALRM, signal.SIGXCPU})
+# The decoders get no secrets: of the environment only what finding Python and its libraries needs.
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+_ENVIRONMENT_PREFIXES = ("LC_", "PYTHON", "LD_", "DYLD_", "OPENBLAS_")
+
+
+class DecodersUnavailable(Exception):
+    """The decoder processes cannot be started, or do not stay: nothing is wrong with the file."""
+
+
+class Decoders:
+    """A pool of decoder processes; to be used from any thread, and closed, best by `with`.
+
+    Processes are started when the first file is read, and end with this process however it ends.
+
+    Args:
+        limits: Bounds of reading.
+        allowance: What one file may cost.
+        lanes: How many files are read at once; 0: one a core.
+    """
+
+    def __init__(self, limits: Limits, allowance: Allowance, lanes: int = 0) -> None:
+        self.limits, self.allowance = limits, allowance
+        self._hosts = _Hosts(limits, allowance)
+        self._lanes: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        self._count = lanes or len(os.sched_getaffinity(0))
+        for _ in range(self._count):
+            self._lanes.put(_Lane(self._hosts, allowance))
+
+    def start(self) -> None:
+        """Begin to start the processes now instead of with the first file; does not wait for them."""
+        self._hosts.current()
+
+    def inspect(self, path: Path) -> ImageInfo:
+        """Describe a file, as :func:`imaging.reading.inspect` does.
+
+        Args:
+            path: A local file.
+
+        Raises:
+            RejectedFile: The file is no readable image, or its decoder ended because of it.
+            DecodersUnavailable: There is no decoder to ask.
+        """
+        return self._asked(wire.request(wire.Wanted.INFO, path), wire.Kinds.INFO, lambda body, _: wire.info_of(body))
+
+    def read_frame(self, path: Path, index: int) -> Frame:
+        """Decode one frame, as :func:`imaging.reading.read_frame` does.
+
+        Args:
+            path: A local file.
+            index: Frame number, counted from 0.
+
+        Raises:
+            RejectedFile: The file is no readable image, has no such frame, or its decoder ended because of it.
+            DecodersUnavailable: There is no decoder to ask.
+        """
+        return self._asked(wire.request(wire.Wanted.FRAME, path, index), wire.Kinds.FRAME, wire.frame_of)
+
+    def close(self) -> None:
+        """End the processes; waits for files that are being read."""
+        for _ in range(self._count):
+            self._lanes.get().close()
+        self._hosts.close()
+
+    def __enter__(self) -> Self:
+        """The pool itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _asked(self, request: bytes, wanted: wire.Kinds, made: Callable[[bytes, Pixels], T]) -> T:
+        lane = self._lanes.get()
+        try:
+            return lane.ask(request, wanted, made)
+        finally:
+            self._lanes.put(lane)
+
+
+class _Hosts:
+    """The one host in use; a new one when it is gone."""
+
+    def __init__(self, limits: Limits, allowance: Allowance) -> None:
+        self._configuration = wire.configuration(limits, allowance)
+        self._lock = threading.Lock()
+        self._host: _Host | None = None
+        # Room for the largest frame that the limits allow; the system gives memory only to what is used of it.
+        self.pixel_bytes = wire.PIXEL_BYTES * min(limits.max_pixels, limits.max_side**2)
+
+    def current(self) -> _Host:
+        with self._lock:
+            if self._host is None:
+                self._host = _Host(self._configuration)
+            return self._host
+
+    def give_up(self, host: _Host) -> None:
+        with self._lock:
+            if self._host is host:
+                self._host = None
+        host.close()
+
+    def close(self) -> None:
+        with self._lock:
+            host, self._host = self._host, None
+        if host is not None:
+            host.close()
+
+
+class _HostGone(Exception):
+    """The host does not answer."""
+
+
+class _Host:
+    """A running host process and the channel to it."""
+
+    def __init__(self, configuration: bytes) -> None:
+        self._lock = threading.Lock()
+        self._ready = False
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", PROGRAM, str(theirs.fileno())],
+                cwd=_ROOT,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self.close = weakref.finalize(self, _finish, process, self._channel)
+        self._channel.settimeout(_START_S)
+        try:
+            self._channel.sendall(configuration)
+        except OSError:
+            return  # it ended at once: the first command says so
+
+    def start(self, lane: socket.socket, memory: int) -> int:
+        """Have a decoder forked; returns its process id."""
+        pid, _ = self._command(wire.Command.START, 0, (lane.fileno(), memory))
+        if not pid:
+            raise _HostGone
+        return pid
+
+    def end(self, pid: int, *, now: bool) -> int:
+        """Have a decoder ended (or its end told); returns its wait status."""
+        return self._command(wire.Command.KILL if now else wire.Command.END, pid, ())[1]
+
+    def _command(self, command: wire.Command, pid: int, descriptors: tuple[int, ...]) -> tuple[int, int]:
+        with self._lock:
+            try:
+                if not self._ready:
+                    if self._channel.recv(len(wire.READY)) != wire.READY:
+                        raise _HostGone
+                    self._channel.settimeout(_COMMAND_S)
+                    self._ready = True
+                socket.send_fds(self._channel, [wire.COMMAND.pack(command, pid)], descriptors)
+                answer = self._channel.recv(wire.ANSWER.size)
+            except OSError:
+                raise _HostGone from None
+        if len(answer) < wire.ANSWER.size:
+            raise _HostGone
+        pid, status = wire.ANSWER.unpack(answer)
+        return pid, status
+
+
+def _finish(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    """End a host by closing the channel to it."""
+    channel.close()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class _Lane:
+    """A place for one decoder process, which is started when needed and replaced when it ended."""
+
+    def __init__(self, hosts: _Hosts, allowance: Allowance) -> None:
+        self._hosts, self._allowance = hosts, allowance
+        self._memory_file: int | None = None
+        self._memory: mmap.mmap | None = None
+        self._host: _Host | None = None
+        self._socket: socket.socket | None = None
+        self._pid = self._served = 0
+
+    def ask(self, request: bytes, wanted: wire.Kinds, made: Callable[[bytes, Pixels], T]) -> T:
+        for _ in range(_TRIES):
+            try:
+                owner = self._opened()
+                fresh = self._served == 0
+                self._served += 1
+                try:
+                    kind, body, pixels = self._exchange(owner, request)
+                    if kind == wanted:
+                        return made(body, pixels)
+                    raise self._refusal(kind, body)
+                except wire.WireError:
+                    self._end(now=True)
+                    rejection = RejectedFile(Reason.DECODER_CRASHED, found="a garbled answer")
+                except TimeoutError:
+                    self._end(now=True)
+                    raise RejectedFile(Reason.DECODER_TIME, limit=self._allowance.wall_s) from None
+                except OSError:
+                    rejection = self._verdict(self._end(now=False))
+                except RejectedFile as refused:
+                    if refused.reason is not Reason.DECODER_MEMORY:
+                        raise
+                    self._end(now=True)
+                    rejection = refused
+            except _HostGone:
+                self._forget_host()
+                continue
+            if fresh or rejection.reason is Reason.DECODER_TIME:
+                raise rejection
+        raise DecodersUnavailable("the processes that read files do not start or do not stay; see the log above")
+
+    def close(self) -> None:
+        with suppress(_HostGone):
+            self._end(now=True)
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        if self._memory_file is not None:
+            os.close(self._memory_file)
+            self._memory_file = None
+
+    def _opened(self) -> socket.socket:
+        if self._socket is not None and self._served < FILES_A_LIFE:
+            return self._socket
+        self._end(now=True)
+        if self._memory_file is None:
+            self._memory_file = _pixel_memory(self._hosts.pixel_bytes)
+            self._memory = mmap.mmap(self._memory_file, self._hosts.pixel_bytes)
+        self._host = self._hosts.current()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._pid = self._host.start(theirs, self._memory_file)
+        self._socket.settimeout(self._allowance.wall_s + _GRACE_S)
+        return self._socket
+
+    def _exchange(self, owner: socket.socket, request: bytes) -> tuple[int, bytes, Pixels]:
+        try:
+            owner.sendall(request)
+            kind, rows, columns, length = wire.REPLY.unpack(_received(owner, wire.REPLY.size))
+            if length > wire.MAX_JSON_BYTES:
+                raise wire.WireError("a reply is too long")
+            return kind, _received(owner, length), self._copied(rows, columns)
+        except (OSError, wire.WireError):
+            raise
+        except BaseException:
+            self._end(now=True)  # interrupted: the answer that is still to come would be taken for the next file's
+            raise
+
+    def _copied(self, rows: int, columns: int) -> Pixels:
+        """Copy the pixels; from then on the decoder can no longer change them."""
+        assert self._memory is not None  # noqa: S101 - mapped before the decoder was started
+        used = rows * columns * wire.PIXEL_BYTES
+        if used > len(self._memory):
+            raise wire.WireError("a frame is larger than its memory")
+        pixels = np.ndarray((rows, columns), np.float32, self._memory).copy()
+        if used > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
+            self._memory.madvise(mmap.MADV_REMOVE)
+        return pixels
+
+    def _refusal(self, kind: int, body: bytes) -> RejectedFile:
+        if kind == wire.Kinds.REJECTED:
+            return wire.rejection_of(body)
+        if kind == wire.Kinds.FAULT:
+            name, place = wire.fault_of(body)
+            log.error("decoder_fault: %s at %s", name, place)
+            return RejectedFile(Reason.DECODER_CRASHED, found=name)
+        raise wire.WireError("a reply of an unknown kind")
+
+    def _verdict(self, status: int) -> RejectedFile:
+        """Tell from its wait status why a decoder ended in the middle of a file."""
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            if number in _TOO_LONG:
+                limit = self._allowance.cpu_s if number == signal.SIGXCPU else self._allowance.wall_s
+                return RejectedFile(Reason.DECODER_TIME, limit=limit)
+            found = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        else:
+            found = f"exit status {os.waitstatus_to_exitcode(status)}"
+        log.error("decoder_crashed: %s", found)
+        return RejectedFile(Reason.DECODER_CRASHED, found=found)
+
+    def _end(self, *, now: bool) -> int:
+        """End the decoder, if there is one; returns its wait status."""
+        owner, self._socket, self._served = self._socket, None, 0
+        if owner is None or self._host is None:
+            return 0
+        owner.close()
+        return self._host.end(self._pid, now=now)
+
+    def _forget_host(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._host is not None:
+            self._hosts.give_up(self._host)
+            self._host = None
+
+
+def _received(owner: socket.socket, count: int) -> bytes:
+    """Read exactly so many bytes.
+
+    Raises:
+        ConnectionError: The decoder ended.
+        TimeoutError: It neither answers nor ends.
+    """
+    data = bytearray()
+    while len(data) < count:
+        piece = owner.recv(count - len(data))
+        if not piece:
+            raise ConnectionError
+        data += piece
+    return bytes(data)
+
+
+def _pixel_memory(size: int) -> int:
+    """Make memory that can be shared by descriptor; a decoder cannot shrink it under our feet."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+        os.ftruncate(memory, size)
+        return memory
+    memory = os.memfd_create("neurosight-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(memory, size)
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return memory
+
+
+def _environment() -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+import db.models  # noqa: F401 - tables refer to each other: whoever uses one must know them all
+
 SQLITE_BUSY_TIMEOUT_S = 15.0
 
 

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     zip_max_total_bytes: int = Field(4096 * MIB, ge=1024)
     zip_max_ratio: int = Field(200, ge=2)
     zip_max_depth: int = Field(2, ge=0)
+    decode_memory_bytes: int = Field(
+        2048 * MIB, ge=256 * MIB, description="Memory that reading one file may take, beyond what a decoder has anyway"
+    )
+    decode_cpu_s: int = Field(20, ge=1, le=3600, description="Processor time that reading one file may take")
+    decode_wall_s: float = Field(30.0, ge=1, le=3600, description="Time that reading one file may take")
 
     # Work.
     engine: Literal["auto", "openvino", "tensorflow"] = "auto"

@@ -97,7 +97,7 @@ def request(wanted: Wanted, path: Path, index: int = 0) -> bytes:
         path: The file.
         index: Frame number, for a frame.
     """
-    name = os.fsencode(path)
+    name = os.fsencode(path.absolute())  # the decoder's working folder is another
     return REQUEST.pack(wanted, index, len(name)) + name
 
 
@@ -148,7 +148,7 @@ def info_of(body: bytes) -> ImageInfo:
     found = _fields(body, ImageInfo)
     geometry = found["geometry"]
     if not isinstance(geometry, tuple) or len(geometry) != found["frames"]:
-        raise WireError("the number of geometries is not the number of frames")
+        raise WireError("the number of geometries in a reply is not the number of frames")
     found["geometry"] = tuple(
         FrameGeometry(**_checked(dict(zip(("plane", "position_mm", "spacing_mm"), one, strict=True)), FrameGeometry))
         for one in _rows(geometry, 3)
@@ -261,7 +261,7 @@ def _checked(found: dict[str, Any], form: type, trusted: tuple[str, ...] = ()) -
         raise WireError(f"a reply has other fields than {form.__name__}")
     for name, value in found.items():
         if name not in trusted and not _fits(value, hints[name]):
-            raise WireError(f"{form.__name__}.{name} is of the wrong type")
+            raise WireError(f"{form.__name__}.{name} of a reply is of the wrong type")
     return found
 
 

@@ -44,10 +44,12 @@ PROGRAM = "imaging.decoder_host"
 FILES_A_LIFE: Final = 1000
 """After so many files a decoder is replaced, so that what libraries leak stays small."""
 
+GRACE_S = 5.0
+"""So long after its time a decoder that did not end by itself is ended."""
+
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
 _COMMAND_S = 15.0
-_GRACE_S = 5.0
 _TRIES = 3
 _KEPT_BYTES = 16 * 1024 * 1024
 _TOO_LONG = frozenset({signal.SIGALRM, signal.SIGXCPU})
@@ -75,6 +77,7 @@ class Decoders:
         self.limits, self.allowance = limits, allowance
         self._hosts = _Hosts(limits, allowance)
         self._lanes: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        self._closed = False
         self._count = lanes or len(os.sched_getaffinity(0))
         for _ in range(self._count):
             self._lanes.put(_Lane(self._hosts, allowance))
@@ -110,12 +113,16 @@ class Decoders:
 
     def close(self) -> None:
         """End the processes; waits for files that are being read."""
-        for _ in range(self._count):
-            self._lanes.get().close()
+        self._closed = True
+        lanes = [self._lanes.get() for _ in range(self._count)]
+        for lane in lanes:
+            lane.close()
+            self._lanes.put(lane)  # whoever waits for one is told that there is none
         self._hosts.close()
 
     def __enter__(self) -> Self:
-        """The pool itself."""
+        """The pool itself, its processes starting."""
+        self.start()
         return self
 
     def __exit__(
@@ -127,6 +134,8 @@ class Decoders:
     def _asked(self, request: bytes, wanted: wire.Kinds, made: Callable[[bytes, Pixels], T]) -> T:
         lane = self._lanes.get()
         try:
+            if self._closed:
+                raise DecodersUnavailable("the decoders are closed; expected to be asked before that")
             return lane.ask(request, wanted, made)
         finally:
             self._lanes.put(lane)
@@ -182,6 +191,7 @@ class _Host:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+        self.pid = process.pid
         self.close = weakref.finalize(self, _finish, process, self._channel)
         self._channel.settimeout(_START_S)
         try:
@@ -222,7 +232,7 @@ def _finish(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
     """End a host by closing the channel to it."""
     channel.close()
     try:
-        process.wait(_GRACE_S)
+        process.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -291,7 +301,7 @@ class _Lane:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._pid = self._host.start(theirs, self._memory_file)
-        self._socket.settimeout(self._allowance.wall_s + _GRACE_S)
+        self._socket.settimeout(self._allowance.wall_s + GRACE_S)
         return self._socket
 
     def _exchange(self, owner: socket.socket, request: bytes) -> tuple[int, bytes, Pixels]:

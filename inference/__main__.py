@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from config.settings import Settings, SettingsError, load_settings
+from imaging.decoders import Decoders, DecodersUnavailable
+from imaging.from_settings import decoders_from
 from imaging.heatmaps import encode, overlay, place
-from imaging.limits import Limits
 from inference.engines import ENGINE_NAMES
 from inference.errors import InferenceError
-from inference.limits import limits_from
 from inference.predictor import Prediction, Predictor, open_predictor
 from inference.progress import Progress
 from inference.results_csv import STDOUT, ResultsWriter, open_results
@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings()
-        return _run(arguments, settings, limits_from(settings))
-    except (InferenceError, SettingsError) as error:
+        return _run(arguments, settings)
+    except (InferenceError, SettingsError, DecodersUnavailable) as error:
         return _fail(str(error))
     except BrokenPipeError:
         # The reader of our output is gone; there is nobody to tell. What is left in the buffer must go somewhere.
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _run(arguments: argparse.Namespace, settings: Settings, limits: Limits) -> int:
+def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.overlay and arguments.heatmaps is None:
         return _fail("--overlay needs --heatmaps DIR, the folder to draw into")
     if arguments.heatmaps is not None:
@@ -76,24 +76,25 @@ def _run(arguments: argparse.Namespace, settings: Settings, limits: Limits) -> i
         # First of all: a table that cannot be written should fail before an hour of work, not after it.
         open_results(arguments.csv) as stream,
         tempfile.TemporaryDirectory(prefix="neurosight-") as workdir,
+        decoders_from(settings) as decoders,
         open_predictor(model, digest, arguments.engine or settings.engine, threads) as predictor,
     ):
-        found = find(arguments.paths, limits, Path(workdir))
-        rows, failed = _classify(predictor, found, limits, stream, arguments, Path(workdir))
+        found = find(arguments.paths, decoders.limits, Path(workdir))
+        rows, failed = _classify(predictor, found, decoders, stream, arguments, Path(workdir))
     if not rows:
         print("There is no image at the given paths.", file=sys.stderr)
     return EXIT_ALL_READ if rows and not failed else EXIT_SOME_UNREADABLE
 
 
 def _classify(
-    predictor: Predictor, found: Found, limits: Limits, stream: TextIO, arguments: argparse.Namespace, workdir: Path
+    predictor: Predictor, found: Found, decoders: Decoders, stream: TextIO, arguments: argparse.Namespace, workdir: Path
 ) -> tuple[int, int]:
     """Writes a row a slice; returns how many rows, and how many of them have an error."""
     writer = ResultsWriter(stream, predictor.manifest.class_names)
     failed = rows = 0
     with closing(Progress(len(found.files))) as progress:
-        decode = partial(read, limits=limits, keep=arguments.heatmaps is not None)
-        for source, result in predictor.predict_each(slices(found, limits), decode):
+        decode = partial(read, decoders=decoders, keep=arguments.heatmaps is not None)
+        for source, result in predictor.predict_each(slices(found, decoders), decode):
             rows += 1
             writer.write(source.name, result)
             if isinstance(result, Prediction):

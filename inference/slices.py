@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.collect import Collected, collect
+from imaging.decoders import Decoders
 from imaging.frames import Frame, Kind
 from imaging.limits import Limits
 from imaging.outcomes import Outcome, Reason, RejectedFile
-from imaging.reading import inspect, read_frame
 
 _SEVERAL_FRAMES = (Kind.DICOM, Kind.TIFF)
 
@@ -74,7 +74,7 @@ def find(paths: Iterable[str], limits: Limits, workdir: Path) -> Found:
     return found
 
 
-def slices(found: Found, limits: Limits) -> Iterator[SliceSource]:
+def slices(found: Found, decoders: Decoders) -> Iterator[SliceSource]:
     """The slices of each file, in order; a file that cannot be opened gives one source with its rejection.
 
     A DICOMDIR shows itself only when its header is read: it then moves to `found.ignored`.
@@ -85,7 +85,7 @@ def slices(found: Found, limits: Limits) -> Iterator[SliceSource]:
             yield SliceSource(file.display_path, None, rejection=file.rejection)
             continue
         try:
-            frames = inspect(path, limits).frames if file.kind in _SEVERAL_FRAMES else 1
+            frames = decoders.inspect(path).frames if file.kind in _SEVERAL_FRAMES else 1
         except RejectedFile as rejection:
             if rejection.outcome is Outcome.IGNORED:
                 found.ignored.append(file.display_path)
@@ -97,12 +97,12 @@ def slices(found: Found, limits: Limits) -> Iterator[SliceSource]:
             yield SliceSource(name, path, index, last_of_file=index == frames - 1)
 
 
-def read(source: SliceSource, limits: Limits, *, keep: bool = False) -> Frame:
+def read(source: SliceSource, decoders: Decoders, *, keep: bool = False) -> Frame:
     """Decodes a slice; may run in any thread.
 
     Args:
         source: Of `slices`.
-        limits: Bounds.
+        decoders: Where files are read.
         keep: Whether the pixels shall stay in `source.pixels`, for drawing.
 
     Raises:
@@ -110,7 +110,7 @@ def read(source: SliceSource, limits: Limits, *, keep: bool = False) -> Frame:
     """
     if source.local_path is None or source.rejection is not None:
         raise source.rejection or RejectedFile(Reason.FILE_MISSING)
-    frame = read_frame(source.local_path, source.index, limits)
+    frame = decoders.read_frame(source.local_path, source.index)
     if keep:
         source.pixels = frame.pixels
     return frame

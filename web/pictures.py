@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from db.predictions import Heatmap, Prediction
 from db.studies import Instance
 from imaging import heatmaps
+from imaging.decoders import DecodersUnavailable
 from imaging.frames import Frame, Pixels
 from imaging.outcomes import RejectedFile
-from imaging.reading import read_frame
 from web.problems import Problem
 from web.services import services
 
@@ -50,11 +50,13 @@ def _frame(instance: Instance) -> Frame:
     parts = services()
     with _decoding(), parts.blobs.local_path(instance.content_sha256) as path:
         try:
-            return read_frame(path, instance.frame_index, parts.limits)
+            return parts.decoders.read_frame(path, instance.frame_index)
         except RejectedFile as rejected:
             raise Problem(
                 422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}
             ) from rejected
+        except DecodersUnavailable as error:
+            raise _busy() from error
 
 
 def _placed(instance: Instance, heatmap: Heatmap) -> Pixels:
@@ -65,10 +67,12 @@ def _placed(instance: Instance, heatmap: Heatmap) -> Pixels:
 @contextmanager
 def _decoding() -> Iterator[None]:
     if not _DECODING.acquire(timeout=15):
-        raise Problem(
-            503, "busy_pictures", "Too many pictures are being made; try again.", headers={"Retry-After": "2"}
-        )
+        raise _busy()
     try:
         yield
     finally:
         _DECODING.release()
+
+
+def _busy() -> Problem:
+    return Problem(503, "busy_pictures", "Too many pictures are being made; try again.", headers={"Retry-After": "2"})

@@ -14,7 +14,8 @@ from config.settings import Settings
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
 from db.session import Database
-from imaging.limits import Limits
+from imaging.decoders import Decoders
+from imaging.from_settings import decoders_from
 
 _KEY = "neurosight"
 
@@ -29,13 +30,14 @@ class Services:
     doorbell: Doorbell
 
     @cached_property
-    def limits(self) -> Limits:
-        """How much one file may cost when it is decoded to be shown."""
-        shared = ("max_file_bytes", "max_pixels", "max_side", "max_frames", "max_decoded_bytes")
-        return Limits(**{name: getattr(self.settings, name) for name in shared})
+    def decoders(self) -> Decoders:
+        """The processes in which files are decoded to be shown."""
+        return decoders_from(self.settings)
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections, and ends the decoders if there are any."""
+        if "decoders" in self.__dict__:
+            self.decoders.close()
         self.doorbell.close()
         self.database.close()
 

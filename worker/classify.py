@@ -21,7 +21,6 @@ from db.states import JobState
 from imaging import heatmaps
 from imaging.frames import Frame
 from imaging.outcomes import Reason, RejectedFile
-from imaging.reading import read_frame
 from worker.context import Context
 from worker.lease import Lease
 from worker.predictors import describe
@@ -94,26 +93,24 @@ def read_slice(context: Context, todo: SliceToDo, missing: set[str]) -> Frame:
     """Decodes one slice from its blob; called in threads.
 
     Args:
-        context: Blobs and limits.
+        context: Blobs and decoders.
         todo: Which frame of which blob.
         missing: Digests of blobs that were not there are added here.
 
     Raises:
         RejectedFile: The file cannot be decoded (or is gone, see `missing`).
         OSError: The store, not the file, is at fault.
-        MemoryError: There is not enough memory at this moment.
+        DecodersUnavailable: There is no process to read it in.
     """
     try:
         with context.blobs.local_path(todo.content_sha256) as path:
-            return read_frame(path, todo.frame_index, context.limits)
+            return context.decoders.read_frame(path, todo.frame_index)
     except BlobMissing:
         missing.add(todo.content_sha256)
         raise RejectedFile(Reason.FILE_MISSING) from None
     except RejectedFile as rejection:
         if rejection.reason is Reason.FILE_ACCESS:
             raise OSError("the blob store could not be read") from rejection
-        if rejection.reason is Reason.MEMORY:
-            raise MemoryError from rejection
         raise
 
 

@@ -1,7 +1,7 @@
 """What one worker process holds: settings, store, blobs, models.
 
-Owns building it (after the fork, never before) and turning settings into imaging's limits. Refuses to be a global of
-its own: `worker.lifecycle` keeps the one of this process.
+Owns building it (after the fork, never before). Refuses to be a global of its own: `worker.lifecycle` keeps the one of
+this process.
 """
 
 import threading
@@ -17,7 +17,8 @@ from config.settings import Settings
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
 from db.session import Database
-from imaging.limits import Limits
+from imaging.decoders import Decoders
+from imaging.from_settings import decoders_from
 from worker.faults import delay_s, transient_code
 from worker.lease import Lease
 from worker.predictors import Predictors
@@ -33,6 +34,7 @@ class Context:
     """One worker process.
 
     Attributes:
+        decoders: The processes in which files are read.
         queues: The queues it serves, the most urgent first.
         predictors: Its models.
         pace: What it did lately, for the heartbeat.
@@ -44,7 +46,7 @@ class Context:
     settings: Settings
     database: Database
     blobs: BlobStore
-    limits: Limits
+    decoders: Decoders
     name: str
     queues: tuple[str, ...]
     predictors: Predictors
@@ -79,8 +81,9 @@ class Context:
                 times += 1
 
     def close(self) -> None:
-        """Ends models and connections."""
+        """Ends models, decoders and connections."""
         self.predictors.close()
+        self.decoders.close()
         self.doorbell.close()
         self.database.close()
 
@@ -93,26 +96,10 @@ def build_context(settings: Settings, name: str, queues: tuple[str, ...]) -> Con
         settings=settings,
         database=database,
         blobs=blobs,
-        limits=limits_of(settings),
+        decoders=decoders_from(settings),
         name=name,
         queues=queues,
         predictors=Predictors(settings, database, blobs),
         pace=Stopwatch(),
         doorbell=Doorbell(settings),
-    )
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Imaging's limits, from the settings."""
-    return Limits(
-        max_file_bytes=settings.max_file_bytes,
-        max_pixels=settings.max_pixels,
-        max_side=settings.max_side,
-        max_frames=settings.max_frames,
-        max_decoded_bytes=settings.max_decoded_bytes,
-        zip_max_entries=settings.zip_max_entries,
-        zip_max_member_bytes=settings.zip_max_member_bytes,
-        zip_max_total_bytes=settings.zip_max_total_bytes,
-        zip_max_ratio=settings.zip_max_ratio,
-        zip_max_depth=settings.zip_max_depth,
     )

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Timeout
 
 from config.settings import ROOT
 from db.blobs import StoreFull
+from imaging.decoders import DecodersUnavailable
 
 LONGEST_DELAY_S = 60.0
 MAX_DEFERRALS = 40
@@ -46,6 +47,8 @@ def transient_code(error: BaseException) -> str | None:
         return "database_unavailable"
     if isinstance(error, StoreFull):
         return "disk_full"
+    if isinstance(error, DecodersUnavailable):
+        return "decoders_unavailable"
     if isinstance(error, OSError):
         return "storage_unavailable"
     return None

@@ -28,7 +28,6 @@ from db.states import JobState
 from imaging.collect import Collected, collect
 from imaging.geometry import natural_key
 from imaging.outcomes import Outcome, Reason, RejectedFile
-from imaging.reading import inspect
 from worker.context import Context
 from worker.faults import Fatal, Transient
 from worker.grouping import FoundImage, plan
@@ -119,7 +118,7 @@ def _collected(context: Context, sent: list[SentFile], workdir: Path) -> Iterato
     for file in sent:
         try:
             with context.blobs.local_path(file.sha256) as path:
-                yield from collect([(file.path, path)], context.limits, workdir)
+                yield from collect([(file.path, path)], context.decoders.limits, workdir)
         except BlobMissing:
             # Rows are written after blobs: this is damage to the store, and no repetition brings the bytes back.
             log.error("blob_missing", sha256=file.sha256)
@@ -130,7 +129,7 @@ def _inspect(context: Context, collected: Collected, sequence: int) -> FoundImag
     rejection = collected.rejection
     if rejection is None and collected.local_path is not None:
         try:
-            info = inspect(collected.local_path, context.limits)
+            info = context.decoders.inspect(collected.local_path)
         except RejectedFile as error:
             rejection = error
         else:

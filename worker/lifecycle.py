@@ -68,6 +68,7 @@ def begin(settings: Settings, queues: tuple[str, ...], stopping: Callable[[], bo
     _context = build_context(settings, worker_name(role), queues)
     _context.stopping = stopping
     started = time.monotonic()
+    _context.decoders.start()  # their libraries load while the model does
     expire_dead(_context)
     work.handlers()  # loads the libraries for pixels and networks now, not when the first study waits
     if role == "classify":

@@ -46,12 +46,18 @@ def fleets(work: Settings, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets whose engine takes `delay_s` for each slice; all are ended after the test."""
     made: list[Fleet] = []
 
-    def make(settings: Settings = work, *, delay_s: float = 0.0, poison_side: int = 0) -> Fleet:
+    def make(
+        settings: Settings = work, *, delay_s: float = 0.0, poison_side: int = 0, decoders: str = "imaging.decoder_host"
+    ) -> Fleet:
         fleet = Fleet(
             settings,
             tmp_path / f"logs-{len(made)}",
             module="tests.fault.slow_worker",
-            environment={"NS_TEST_DELAY_S": str(delay_s), "NS_TEST_POISON_SIDE": str(poison_side)},
+            environment={
+                "NS_TEST_DELAY_S": str(delay_s),
+                "NS_TEST_POISON_SIDE": str(poison_side),
+                "NS_TEST_DECODERS": decoders,
+            },
         )
         made.append(fleet)
         return fleet

@@ -1,7 +1,8 @@
 """A real worker whose engine is slow and which dies of certain pictures: a program for the fault tests.
 
 The scene is set by variables: NS_TEST_DELAY_S, seconds added to each slice; NS_TEST_POISON_SIDE, number of rows of a
-picture that kills the process that decodes it, as a picture that eats all memory would.
+picture that kills the worker, as a fault of the engine would; NS_TEST_DECODERS, the module of a program with decoders
+of its own.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-import imaging.reading
+import imaging.decoders
 import inference.engines
 import inference.predictor
 from imaging.frames import Frame
@@ -20,7 +21,7 @@ DELAY_S = float(os.environ.get("NS_TEST_DELAY_S", "0"))
 POISON_SIDE = int(os.environ.get("NS_TEST_POISON_SIDE", "0"))
 
 _choose = inference.engines.choose
-_read_frame = imaging.reading.read_frame
+_read_frame = imaging.decoders.Decoders.read_frame
 
 
 class SlowEngine:
@@ -53,7 +54,8 @@ def deadly_read_frame(*arguments: Any) -> Frame:
 
 
 vars(inference.predictor)["choose"] = slow_choose
-vars(imaging.reading)["read_frame"] = deadly_read_frame
+type.__setattr__(imaging.decoders.Decoders, "read_frame", deadly_read_frame)
+vars(imaging.decoders)["PROGRAM"] = os.environ.get("NS_TEST_DECODERS", imaging.decoders.PROGRAM)
 
 if __name__ == "__main__":
     sys.exit(main())

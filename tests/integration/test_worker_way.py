@@ -24,9 +24,7 @@ from db.states import JobState
 from db.studies import Instance, Study
 from db.users import AuditEvent
 from imaging.frames import Frame
-from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
-from imaging.reading import read_frame
 from inference import artefact
 from tests.tiny_artefact import tiny_digest
 from tests.work_rig import (
@@ -213,15 +211,15 @@ def test_intake_killed_half_way_is_done_again_with_the_same_rows(
 def test_a_slice_that_cannot_be_decoded_fails_alone(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = read_frame
+    real = context.decoders.read_frame
 
-    def failing(path: Path, index: int, limits: Limits) -> Frame:
-        frame = real(path, index, limits)
+    def failing(path: Path, index: int) -> Frame:
+        frame = real(path, index)
         if frame.pixels.shape[0] == 97:
             raise RejectedFile(Reason.DAMAGED, found="PNG")
         return frame
 
-    monkeypatch.setattr(worker.classify, "read_frame", failing)
+    monkeypatch.setattr(context.decoders, "read_frame", failing)
     job_id = submit(database, work, pictures(5) | {"study/slice 2b.png": picture(70, 97)})
     turn(context, 60)
     assert job_state(database, job_id) == JobState.PARTIAL
@@ -252,16 +250,16 @@ def test_a_missing_blob_fails_its_slice_and_is_no_fault_of_the_file(
 def test_an_unexpected_error_is_bounded_and_divided(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = read_frame, []
+    real, seen = context.decoders.read_frame, []
 
-    def failing(path: Path, index: int, limits: Limits) -> Frame:
-        frame = real(path, index, limits)
+    def failing(path: Path, index: int) -> Frame:
+        frame = real(path, index)
         if frame.pixels.shape[0] == 97:
             seen.append(1)
             raise ZeroDivisionError
         return frame
 
-    monkeypatch.setattr(worker.classify, "read_frame", failing)
+    monkeypatch.setattr(context.decoders, "read_frame", failing)
     job_id = submit(database, work, pictures(7) | {"study/slice 2b.png": picture(70, 97)})
     turn(context, 60)
     assert job_state(database, job_id) == JobState.PARTIAL
@@ -279,10 +277,10 @@ def test_failed_slices_are_retried_without_the_others(
 ) -> None:
     with monkeypatch.context() as broken:
 
-        def failing(path: Path, index: int, limits: Limits) -> Frame:
+        def failing(path: Path, index: int) -> Frame:
             raise RejectedFile(Reason.DAMAGED, found="PNG")
 
-        broken.setattr(worker.classify, "read_frame", failing)
+        broken.setattr(context.decoders, "read_frame", failing)
         job_id = submit(database, work, pictures(3))
         turn(context, 60)
         assert job_state(database, job_id) == JobState.FAILED
@@ -301,18 +299,18 @@ def test_a_cancelled_job_writes_nothing_more_and_can_be_resumed(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(database, work, pictures(8))
-    real, seen = read_frame, []
+    real, seen = context.decoders.read_frame, []
 
-    def cancelling(path: Path, index: int, limits: Limits) -> Frame:
+    def cancelling(path: Path, index: int) -> Frame:
         seen.append(1)
         if len(seen) == 2:
             with database.write() as session:
                 assert settle.cancel(session, job_id)
                 assert not settle.cancel(session, job_id)
-        return real(path, index, limits)
+        return real(path, index)
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker.classify, "read_frame", cancelling)
+        patched.setattr(context.decoders, "read_frame", cancelling)
         turn(context, 60)
     assert job_state(database, job_id) == JobState.CANCELLED
     assert slice_counts(database, job_id) == {"cancelled": 8}

@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     # The owner ends its work in its own time; a Ctrl-C or a stopped service must not take the files from under it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    with socket.socket(fileno=int(arguments[0])) as channel:
+    # An owner that ends while this one starts is no accident either.
+    with suppress(ConnectionError), socket.socket(fileno=int(arguments[0])) as channel:
         limits, allowance = wire.configured(channel.recv(_MAX_CONFIGURATION_BYTES))
         _load()
         channel.sendall(wire.READY)

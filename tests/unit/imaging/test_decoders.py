@@ -166,7 +166,9 @@ def test_a_decoder_that_died_while_idle_is_no_fault_of_the_next_file(pool: Decod
     for pid in processes(pool) - {host}:
         os.kill(pid, signal.SIGKILL)
     assert pool.read_frame(path, 0).pixels.shape == (40, 30)
+    orphans = processes(pool) - {host}
     os.kill(host, signal.SIGKILL)
+    assert ended(orphans), "decoders end with their host"
     assert pool.read_frame(path, 0).pixels.shape == (40, 30)
     assert pool._hosts.current().pid != host
 

@@ -26,6 +26,15 @@ QUEUES: Final = (
 TASK_INTAKE: Final = "neurosight.intake"
 TASK_CLASSIFY: Final = "neurosight.classify"
 TASK_REPRODUCE: Final = "neurosight.reproduce"
+TASK_PLAN_SWEEP: Final = "neurosight.plansweep"
+TASK_TRAIN: Final = "neurosight.train"
 TASK_HOUSEKEEPING: Final = "neurosight.housekeeping"
 
-TASKS: Final = (TASK_INTAKE, TASK_CLASSIFY, TASK_REPRODUCE, TASK_HOUSEKEEPING)
+TASKS: Final = (
+    TASK_INTAKE,
+    TASK_CLASSIFY,
+    TASK_REPRODUCE,
+    TASK_PLAN_SWEEP,
+    TASK_TRAIN,
+    TASK_HOUSEKEEPING,
+)

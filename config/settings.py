@@ -8,8 +8,9 @@ Refuses: to be read at import time, to be changed after start, to know a secret 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +22,15 @@ MIB = 1024 * 1024
 
 class SettingsError(Exception):
     """A setting is missing or out of range. The message names each one, what was received and what is expected."""
+
+
+def _below(name: str) -> Callable[[dict[str, Any]], Path]:
+    """A folder of this name in `var_dir`."""
+
+    def folder(values: dict[str, Any]) -> Path:
+        return Path(values.get("var_dir", ROOT / "var")) / name
+
+    return folder
 
 
 class Settings(BaseSettings):
@@ -89,6 +99,29 @@ class Settings(BaseSettings):
     visibility_timeout_s: int = Field(1800, ge=10, description="Same value for every process on one broker")
     soft_shutdown_s: float = Field(20.0, ge=0)
     worker_ready_age_s: float = Field(20.0, gt=0, description="A worker not seen for this long is not ready")
+
+    # Training.
+    training_dir: Path = Field(
+        default_factory=_below("training"),
+        description="Folder of unfinished runs' states and of caches; training machines of one installation share it",
+    )
+    weights_dir: Path = Field(
+        default_factory=_below("weights"),
+        description="Folder of ImageNet weights and artefacts that scenarios start from",
+    )
+    datasets_dir: Path = Field(
+        default_factory=_below("datasets"), description="Folder whose sub-folders may be registered as data sets"
+    )
+    training_threads: int = Field(0, ge=0, description="CPU threads of one training worker; 0: all cores")
+    training_max_attempts: int = Field(
+        4, ge=2, le=20, description="Lost workers without one more epoch before a run is given up"
+    )
+    training_keep_days: float = Field(
+        14.0, ge=0, description="State files of a sweep are removed so many days after it has ended"
+    )
+    feature_cache_bytes: int = Field(
+        20 * 1024 * MIB, ge=1 * MIB, description="Most that the cached outputs of frozen network parts may take"
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"

@@ -128,7 +128,7 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[Any, frozenset[Any]]] = {
         _W.RUNNING: frozenset({_W.PAUSED, _W.FINISHED, _W.CANCELLED}),
         _W.PAUSED: frozenset({_W.RUNNING, _W.CANCELLED}),
         _W.FINISHED: frozenset({_W.RUNNING}),  # a run is tried again
-        _W.CANCELLED: frozenset({_W.RUNNING}),  # resumed
+        _W.CANCELLED: frozenset({_W.RUNNING, _W.PLANNING}),  # resumed; without runs it is planned anew
     },
     RunState: {
         _R.PENDING: frozenset({_R.RUNNING, _R.PAUSED, _R.FAILED, _R.CANCELLED}),

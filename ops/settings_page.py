@@ -30,7 +30,9 @@ def render() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.default
-        if default is PydanticUndefined:
+        if field.default_factory is not None:
+            shown = f"`{field.default_factory({'var_dir': Path('var_dir')})}`"  # type: ignore[call-arg] # takes values
+        elif default is PydanticUndefined:
             shown = "required"
         elif hasattr(default, "get_secret_value"):
             shown = "none"

@@ -34,6 +34,8 @@ class Role(NamedTuple):
 
     queues: tuple[str, ...]
     processes: int
+    messages_a_child: int | None = None
+    """After so many a child process is replaced: what TensorFlow took, only the end of its process gives back."""
 
 
 ROLES: Final = {
@@ -42,9 +44,9 @@ ROLES: Final = {
     # Two: a single image is opened while a folder of ten thousand is.
     "intake": Role((QUEUE_INTAKE, QUEUE_HOUSEKEEPING), 2),
     # One: it plans sweeps, registers data sets and makes artefacts, so that none of that waits for a training.
-    "registry": Role((QUEUE_REGISTRY,), 1),
+    "registry": Role((QUEUE_REGISTRY,), 1, messages_a_child=1),
     # One run, or one group of runs that share their work, fills all cores; start as many workers as there are machines.
-    "training": Role((QUEUE_TRAINING,), 1),
+    "training": Role((QUEUE_TRAINING,), 1, messages_a_child=1),
 }
 
 
@@ -62,6 +64,7 @@ def arguments(role: str, log_level: str = "INFO") -> list[str]:
         "--without-gossip",
         "--without-mingle",
         "--without-heartbeat",
+        *([f"--max-tasks-per-child={kind.messages_a_child}"] if kind.messages_a_child else []),
     ]
 
 

@@ -10,23 +10,31 @@ Why these settings (names as of Celery 5.7):
   because housekeeping rings again.
 * `worker_disable_prefetch` and the priority order of queues: a message is fetched only when the process is free, and
   the interactive queue is looked at first.
+* A message for training is acknowledged when it is taken: work of hours must not depend on a visibility timeout. A
+  training worker that is lost is replaced through its lease, like any other.
 * No result backend, no retries, no countdown in Celery: state, retry and delay are columns.
 * SIGTERM is Celery's warm shutdown: the running chunk finishes, then the process ends with status 0. What takes longer
   than `soft_shutdown_s` gives its item back (`worker.lease.Stopping`). Celery's own soft shutdown is not used: it
   always sleeps for its whole time, and ends with a failure.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from celery import Celery
 
-from config.queues import TASK_CLASSIFY, TASK_HOUSEKEEPING, TASK_INTAKE, TASK_REPRODUCE
+from config.queues import TASK_HOUSEKEEPING, TASK_INTAKE, TASK_TRAIN, TASKS
 from config.settings import Settings, load_settings
 from db.doorbell import declared_queues, shared_transport_options
 
 SOFT_LIMIT_S, HARD_LIMIT_S = 150, 180
-INTAKE_SOFT_LIMIT_S, INTAKE_HARD_LIMIT_S = 3600, 3660
-"""Opening ten thousand files takes longer than classifying a chunk; the lease is renewed meanwhile."""
+LIMITS_S: Final[Mapping[str, tuple[float | None, float | None]]] = {
+    # Opening ten thousand files takes longer than classifying a chunk; the lease is renewed meanwhile.
+    TASK_INTAKE: (3600, 3660),
+    # Days, if need be. There is no limit in the settings either: Celery takes that one where a task names none.
+    TASK_TRAIN: (None, None),
+}
+"""Soft and hard limit of tasks that take longer than others, seconds."""
 
 PROCESS_START_LIMIT_S = 60.0
 """Celery kills a child that is not up by then; loading a large model may take more than its default of 4 s."""
@@ -69,8 +77,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_acks_on_failure": True,
         "task_acks_on_timeout": True,
         "task_publish_retry": False,
-        "task_soft_time_limit": SOFT_LIMIT_S,
-        "task_time_limit": HARD_LIMIT_S,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "worker_proc_alive_timeout": PROCESS_START_LIMIT_S,
@@ -99,10 +105,10 @@ def _register(app: Celery, settings: Settings) -> None:
         with Housekeeper(settings) as housekeeper:
             housekeeper.round()
 
-    app.task(wake, name=TASK_CLASSIFY)
-    app.task(wake, name=TASK_REPRODUCE)
-    app.task(wake, name=TASK_INTAKE, soft_time_limit=INTAKE_SOFT_LIMIT_S, time_limit=INTAKE_HARD_LIMIT_S)
-    app.task(housekeep, name=TASK_HOUSEKEEPING)
+    for task in TASKS:
+        soft, hard = LIMITS_S.get(task, (SOFT_LIMIT_S, HARD_LIMIT_S))
+        body = housekeep if task == TASK_HOUSEKEEPING else wake
+        app.task(body, name=task, acks_late=task != TASK_TRAIN, soft_time_limit=soft, time_limit=hard)
 
 
 def __getattr__(name: str) -> Any:

@@ -76,6 +76,11 @@ class Lease:
         """For how long the claim holds at least, unless it was taken away; by this process's clock."""
         return self._good_until - time.monotonic()
 
+    @property
+    def winding_down(self) -> bool:
+        """Whether this process was told to end: work that reaches a good place to stop should."""
+        return self._stop_at is not None
+
     def check(self) -> None:
         """To be called between small steps of the work.
 

@@ -17,13 +17,16 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.queues import QUEUE_INTERACTIVE, QUEUES
+from config.queues import QUEUE_INTERACTIVE, QUEUE_REGISTRY, QUEUE_TRAINING, QUEUES
 from config.settings import Settings
 from config.version import code_version
 from db.queries import claims, heartbeats
 from worker import logs, work
 from worker.context import Context, build_context
 from worker.processes import is_known_dead, resident_bytes, worker_name
+
+NAMES = {QUEUE_INTERACTIVE: "classify", QUEUE_REGISTRY: "registry", QUEUE_TRAINING: "training"}
+"""How a worker's name begins, by a queue that it serves; others are called `worker`."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,13 +67,13 @@ def begin(settings: Settings, queues: tuple[str, ...], stopping: Callable[[], bo
     """Builds the context of this process, loads the serving model if it classifies, and starts the heartbeat."""
     global _context, _heart, _helper
     logs.configure(settings)
-    role = "classify" if QUEUE_INTERACTIVE in queues else "worker"
+    role = next((name for queue, name in NAMES.items() if queue in queues), "worker")
     _context = build_context(settings, worker_name(role), queues)
     _context.stopping = stopping
     started = time.monotonic()
     _context.decoders.start()  # their libraries load while the model does
     expire_dead(_context)
-    work.handlers()  # loads the libraries for pixels and networks now, not when the first study waits
+    work.preload(queues)
     if role == "classify":
         follow(_context)
     _heart = Heart(_context, period_s=min(5.0, settings.worker_ready_age_s / 4))

@@ -8,15 +8,24 @@ Refuses to follow a message: the best item is claimed, whichever message woke us
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_REPRODUCE
+from config.queues import (
+    QUEUE_INTAKE,
+    QUEUE_INTERACTIVE,
+    TASK_CLASSIFY,
+    TASK_INTAKE,
+    TASK_PLAN_SWEEP,
+    TASK_REPRODUCE,
+    TASK_TRAIN,
+)
 from db.jobs import Job, WorkItem
 from db.queries import claims, housekeeping
 from db.queries.claims import Claim, LeaseLost
@@ -34,11 +43,34 @@ TURN_S: Final = 5.0
 So a lost message costs nothing while others arrive, and a message too many costs one query."""
 
 
-def handlers() -> Mapping[str, Handler]:
-    """What is done for each task; imported here so that the parent process never loads pixels or networks."""
-    from worker import classify, intake, reproduce
+MODULES: Final[Mapping[str, str]] = {
+    TASK_INTAKE: "worker.intake",
+    TASK_CLASSIFY: "worker.classify",
+    TASK_REPRODUCE: "worker.reproduce",
+    TASK_PLAN_SWEEP: "worker.plan_sweep",
+    TASK_TRAIN: "worker.train",
+}
+"""Where the function `run` of each task is. Imported in the child, when first needed: the parent process never loads
+pixels or networks, and a worker that waits for training holds neither."""
 
-    return {TASK_INTAKE: intake.run, TASK_CLASSIFY: classify.run, TASK_REPRODUCE: reproduce.run}
+PRELOADED: Final[Mapping[str, Sequence[str]]] = {
+    QUEUE_INTAKE: (TASK_INTAKE,),
+    QUEUE_INTERACTIVE: (TASK_CLASSIFY, TASK_REPRODUCE),
+}
+"""Tasks that should not wait for imports, by a queue of the worker that does them."""
+
+
+def handler(task: str) -> Handler:
+    """What is done for a task."""
+    run: Handler = import_module(MODULES[task]).run
+    return run
+
+
+def preload(queues: Sequence[str]) -> None:
+    """Loads the libraries that a worker of these queues needs, before anybody waits for them."""
+    for queue in queues:
+        for task in PRELOADED.get(queue, ()):
+            handler(task)
 
 
 def turn(context: Context, turn_s: float = TURN_S) -> int:
@@ -93,12 +125,14 @@ def do(context: Context, claim: Claim) -> None:
     ):
         try:
             with _lease(context, claim) as lease:
-                handlers()[claim.task](context, claim, lease)
+                handler(claim.task)(context, claim, lease)
         except LeaseLost:
             _fenced(context, claim)
         except Stopping:
             log.warning("given_back", reason="shutdown")
-            back = partial(claims.release, claim=claim, delay_s=0.0, error_code="shutdown", counts=False)
+            back = partial(
+                housekeeping.put_back, claim=claim, delay_s=0.0, error_code="shutdown", error_detail={}, counts=False
+            )
             _settle(context, claim, back)
         except Exception as error:  # the edge: judged, recorded, never lost
             _judge(context, claim, error)
@@ -131,14 +165,15 @@ def _claim(context: Context) -> Claim | None:
 def _judge(context: Context, claim: Claim, error: Exception) -> None:
     code = transient_code(error)
     settings = context.settings
+    attempts, deferrals = _standing(context, claim)
     facts = {"error": type(error).__name__, "place": place_of(error)}
     change: Callable[[Session], None]
-    if code is not None and claim.deferrals < MAX_DEFERRALS:
-        pause_s = delay_s(claim.deferrals, settings.retry_delay_s)
+    if code is not None and deferrals < MAX_DEFERRALS:
+        pause_s = delay_s(deferrals, settings.retry_delay_s)
         log.warning("put_off", code=code, delay_s=pause_s, **facts)
 
         def change(session: Session) -> None:
-            claims.release(session, claim, delay_s=pause_s, error_code=code, error_detail=facts, counts=False)
+            housekeeping.put_back(session, claim, delay_s=pause_s, error_code=code, error_detail=facts, counts=False)
 
     elif code is not None or isinstance(error, Fatal):
         reason = error.code if isinstance(error, Fatal) else code or "transient"
@@ -147,18 +182,20 @@ def _judge(context: Context, claim: Claim, error: Exception) -> None:
         def change(session: Session) -> None:
             housekeeping.give_up(session, claim, reason, facts)
 
-    elif claim.slices > 1 and claim.attempt >= housekeeping.DIVIDE_AFTER:
+    elif claim.slices > 1 and attempts >= housekeeping.DIVIDE_AFTER:
         log.error("divided", **facts)
 
         def change(session: Session) -> None:
             housekeeping.divide_claimed(session, claim, settings)
 
-    elif claim.attempt < claim.max_attempts:
-        pause_s = delay_s(claim.attempt - 1, settings.retry_delay_s)
+    elif attempts < claim.max_attempts:
+        pause_s = delay_s(attempts - 1, settings.retry_delay_s)
         log.error("attempt_failed", delay_s=pause_s, **facts)
 
         def change(session: Session) -> None:
-            claims.release(session, claim, delay_s=pause_s, error_code="attempt_failed", error_detail=facts)
+            housekeeping.put_back(
+                session, claim, delay_s=pause_s, error_code="attempt_failed", error_detail=facts, counts=True
+            )
 
     else:
         log.error("given_up", code="poison", **facts)
@@ -167,6 +204,14 @@ def _judge(context: Context, claim: Claim, error: Exception) -> None:
             housekeeping.give_up(session, claim, "poison", facts)
 
     _settle(context, claim, change)
+
+
+def _standing(context: Context, claim: Claim) -> tuple[int, int]:
+    try:
+        with context.database.read() as session:
+            return claims.standing(session, claim)
+    except SQLAlchemyError:
+        return claim.attempt, claim.deferrals
 
 
 def _settle(context: Context, claim: Claim, change: Callable[[Session], None]) -> None:

@@ -170,6 +170,16 @@ def anything_waits(session: Session, queues: Sequence[str], *, longer_than_s: fl
     return session.scalar(query.limit(1)) is not None
 
 
+def standing(session: Session, claim: Claim) -> tuple[int, int]:
+    """Attempts and deferrals of the item as they are now: progress may have set them back since it was claimed."""
+    row = session.execute(
+        select(WorkItem.attempts, WorkItem.deferrals).where(
+            WorkItem.id == claim.item_id, WorkItem.lease_token == claim.lease_token
+        )
+    ).one_or_none()
+    return (row.attempts, row.deferrals) if row else (claim.attempt, claim.deferrals)
+
+
 def still_held(session: Session, claim: Claim) -> bool:
     """Whether the claim holds at this moment; a read, cheap enough to ask between small batches."""
     return (

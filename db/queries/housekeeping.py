@@ -13,20 +13,22 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_REPRODUCE
+from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_PLAN_SWEEP, TASK_REPRODUCE, TASK_TRAIN
 from config.settings import Settings
 from db.checkpoints import Checkpoint
 from db.clock import database_now
+from db.datasets import DatasetSample
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import audit, claims, classify, settle
+from db.queries import audit, claims, classify, settle, training
 from db.queries.claims import Claim
 from db.states import ItemState, JobState, SliceState, UploadState, check
 from db.studies import Instance
+from db.sweeps import TrainingRun
 from db.uploads import Upload, UploadFile
 from db.users import LoginFailure
 
 DIVIDE_AFTER = 2
-"""A chunk that was lost so often is divided into single slices."""
+"""A chunk that was lost so often is divided into single slices, a group of training runs into single runs."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,10 @@ class Settled:
 def settle_lost(session: Session, settings: Settings) -> Settled:
     """Takes back items whose worker is gone, and settles what dead ones covered; one transaction."""
     reaped = claims.reap(session, divide_after=DIVIDE_AFTER)
+    for item in reaped.returned:
+        training.hand_back(session, item.id)
     for item in reaped.divided:
-        settle.divide(session, item, attempts_each=attempts_each(settings))
+        _divide(session, item, settings)
     for item in reaped.dead:
         settle_dead(session, item, "worker_lost", {"attempts": item.attempts})
     for item in reaped.divided:  # its slices may all have had their result already
@@ -50,17 +54,32 @@ def settle_lost(session: Session, settings: Settings) -> Settled:
     return Settled(len(reaped.returned), len(reaped.divided), len(reaped.dead))
 
 
-def attempts_each(settings: Settings) -> int:
-    """Attempts of a slice on its own, after its chunk was lost twice: together not more than `max_attempts`."""
-    return max(1, settings.max_attempts - DIVIDE_AFTER)
+def attempts_each(max_attempts: int) -> int:
+    """Attempts of a part on its own, after the whole was lost twice: together not more than `max_attempts`."""
+    return max(1, max_attempts - DIVIDE_AFTER)
 
 
 def divide_claimed(session: Session, claim: Claim, settings: Settings) -> None:
-    """Ends a claimed chunk that failed repeatedly and makes an item of each slice. Raises LeaseLost."""
+    """Ends a claimed item that failed repeatedly and makes an item of each of its parts. Raises LeaseLost."""
     claims.finish(session, claim, note="divided")
     item = session.get_one(WorkItem, claim.item_id, populate_existing=True)
-    settle.divide(session, item, attempts_each=attempts_each(settings))
+    _divide(session, item, settings)
     settle.settle(session, item.job_id)
+
+
+def _divide(session: Session, item: WorkItem, settings: Settings) -> None:
+    if item.task == TASK_TRAIN:
+        training.divide(session, item, attempts_each=attempts_each(settings.training_max_attempts))
+    else:
+        settle.divide(session, item, attempts_each=attempts_each(settings.max_attempts))
+
+
+def put_back(
+    session: Session, claim: Claim, *, delay_s: float, error_code: str, error_detail: dict[str, Any], counts: bool
+) -> None:
+    """Gives a claimed item back to be tried again (see `claims.release`). Raises LeaseLost when the fence is gone."""
+    claims.release(session, claim, delay_s=delay_s, error_code=error_code, error_detail=error_detail, counts=counts)
+    training.hand_back(session, claim.item_id)
 
 
 def give_up(session: Session, claim: Claim, code: str, detail: dict[str, Any]) -> None:
@@ -77,6 +96,10 @@ def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, A
         settle.settle(session, item.job_id)
     elif item.task == TASK_INTAKE and item.job_id is not None:
         settle.fail_job(session, item.job_id, code, detail)
+    elif item.task == TASK_TRAIN:
+        training.fail_group(session, item, code, detail)
+    elif item.task == TASK_PLAN_SWEEP:
+        training.fail_plan(session, item, code)
     elif item.task == TASK_REPRODUCE:
         reproduction_id = item.arguments.get("reproduction_id")
         if reproduction_id:
@@ -128,12 +151,14 @@ def expire_uploads(session: Session, limit: int = 100) -> list[str]:
 
 
 def unnamed(session: Session, digests: Sequence[str]) -> list[str]:
-    """Those digests that no upload, no slice and no checkpoint names."""
+    """Those digests that no upload, slice, checkpoint, data set or training run names."""
     named: set[str] = set()
     for start in range(0, len(digests), 500):
         some = list(digests[start : start + 500])
         named.update(session.scalars(select(UploadFile.sha256).where(UploadFile.sha256.in_(some))))
         named.update(session.scalars(select(Instance.content_sha256).where(Instance.content_sha256.in_(some))))
+        named.update(session.scalars(select(DatasetSample.sha256).where(DatasetSample.sha256.in_(some))))
+        named.update(session.scalars(select(TrainingRun.weights_sha256).where(TrainingRun.weights_sha256.in_(some))))
         locations = [f"blob:{digest}" for digest in some]
         found = session.scalars(select(Checkpoint.location).where(Checkpoint.location.in_(locations)))
         named.update(location.removeprefix("blob:") for location in found)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from config import queues
-from config.queues import QUEUES, TASK_HOUSEKEEPING, TASKS
+from config.queues import QUEUES, TASK_HOUSEKEEPING, TASK_TRAIN, TASKS
 from config.settings import ROOT, load_settings
 from db.doorbell import Doorbell
 from worker.__main__ import ROLES, arguments
 from worker.celery_app import celery_settings, create_app
-from worker.work import handlers
+from worker.work import MODULES
 
 NAME = re.compile(r'"(neurosight\.[a-z]+)"')
 PACKAGES = ("config", "db", "worker", "web", "ops", "imaging", "inference", "training")
@@ -43,7 +43,7 @@ def test_the_most_urgent_queue_is_named_first() -> None:
 def test_every_task_is_registered_and_handled(app) -> None:  # type: ignore[no-untyped-def]
     ours = {name for name in app.tasks if not name.startswith("celery.")}
     assert ours == set(TASKS)
-    assert set(handlers()) == set(TASKS) - {TASK_HOUSEKEEPING}
+    assert set(MODULES) == set(TASKS) - {TASK_HOUSEKEEPING}
 
 
 def test_no_task_is_named_outside_of_config() -> None:
@@ -68,10 +68,14 @@ def test_delivery_settings_that_the_promises_rest_on(app) -> None:  # type: igno
     assert not conf.task_create_missing_queues
     assert conf.broker_connection_max_retries is None
     assert {queue.name for queue in conf.task_queues} == set(QUEUES)
-    for task in TASKS:
-        soft = app.tasks[task].soft_time_limit or conf.task_soft_time_limit
-        hard = app.tasks[task].time_limit or conf.task_time_limit
-        assert soft < hard
+    # Celery would use these for tasks without a limit of their own.
+    assert conf.task_soft_time_limit is None
+    assert conf.task_time_limit is None
+    for task in set(TASKS) - {TASK_TRAIN}:
+        assert app.tasks[task].acks_late
+        assert app.tasks[task].soft_time_limit < app.tasks[task].time_limit
+    assert not app.tasks[TASK_TRAIN].acks_late, "the visibility timeout would deliver a long training again"
+    assert app.tasks[TASK_TRAIN].soft_time_limit is app.tasks[TASK_TRAIN].time_limit is None
 
 
 def test_every_setting_is_one_that_this_celery_knows() -> None:

@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     import cv2
 
-    from training.pipeline import fit, gather
+    from training.groups import fit
+    from training.pipeline import gather
     from training.recorder import JsonLinesRecorder
     from training.scenario_files import load_scenario
 
@@ -49,9 +50,9 @@ def _run(options: argparse.Namespace) -> int:
     scenario = load_scenario(options.scenario)
     material = gather(scenario, options.data, options.out / f"{scenario.name}.split.csv")
     recorder = JsonLinesRecorder(options.state_dir / f"{scenario.name}.log.jsonl")
-    state_path = options.state_dir / f"{scenario.name}.state.npz"
-    result = fit(scenario, material, state_path, recorder, options.weights_dir, options.threads)
-    if options.command == "run" and not result.cancelled:
+    state, cache = options.state_dir, options.state_dir / "features"
+    result = fit(scenario, material, state, recorder, options.weights_dir, cache, options.threads)
+    if options.command == "run":
         from training.shipping import ship
 
         ship(scenario, material, result, options.out)

@@ -74,4 +74,8 @@ class LeakError(TrainingError):
 
 
 class RunError(TrainingError):
-    """A run cannot go on: the loss is not finite, or a saved state belongs to another scenario or data set."""
+    """A run cannot go on: a saved state belongs to another scenario, data set or frozen part, or nothing was chosen."""
+
+
+class DivergedError(RunError):
+    """The loss of a run is not finite."""

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import keras
 
 
-def learning_rate(epoch: float, scenario: Scenario) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak.
+def learning_rate(epoch: float, scenario: Scenario, steps: int) -> float:
+    """Linear warm-up, then the peak for good, or half a cosine down to a hundredth of it.
 
     How far along the cosine each phase ends is the scenario's choice (`Phase.cosine_until`); without one it follows
     from the epochs.
@@ -21,14 +21,16 @@ def learning_rate(epoch: float, scenario: Scenario) -> float:
     Args:
         epoch: Epochs done, with the fraction of the present one.
         scenario: The configuration.
+        steps: Steps of an epoch.
 
     Returns:
         The rate of the next step.
     """
     warm_up, peak = scenario.warm_up_epochs, scenario.learning_rate
     if epoch < warm_up:
-        steps = sum(scenario.samples_per_epoch.values()) // scenario.batch
         return peak * min(1.0, (epoch + 1 / steps) / warm_up)
+    if scenario.schedule == "constant":
+        return peak
     start, passed = warm_up, 0.0
     end = 0.0
     for phase in scenario.phases:

@@ -1,17 +1,15 @@
-"""The way from a folder of slices to a trained network.
+"""The way from a folder of slices to material for training.
 
-Owns: the order of the steps (read, group, split, prepare, train) and the files they leave. Refuses: to look at test
-pictures: they are neither prepared nor scored here (see `training.shipping`).
+Owns: the order of the steps (read, group, split) and the file of the split. Refuses: to train (see `groups`), and to
+look at test pictures: they are neither prepared nor scored here (see `training.shipping`).
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets import Dataset, Sample, file_digests, fingerprint, prepare_all, read_dataset
+from training.datasets import Dataset, Sample, file_digests, fingerprint, read_dataset
 from training.leaks import LeakReport, find_groups
-from training.recorder import Recorder
-from training.runs import Part, RunResult, run
 from training.scenario import Scenario
 from training.selection import select
 from training.splits import read_split, split, verify, write_split
@@ -70,35 +68,3 @@ def gather(scenario: Scenario, data: Path, split_path: Path) -> Material:
         leaks.cross_patient_pairs,
     )
     return Material(dataset, leaks, parts, fingerprint(dataset, digests, parts))
-
-
-def fit(
-    scenario: Scenario,
-    material: Material,
-    state_path: Path,
-    recorder: Recorder,
-    weights_dir: Path | None,
-    threads: int = 2,
-) -> RunResult:
-    """Train on the training part and choose on the validation part.
-
-    Args:
-        scenario: The configuration.
-        material: Data and split.
-        state_path: Where the run keeps its state; an unfinished run goes on from it, a finished one is read.
-        recorder: Is told of progress.
-        weights_dir: Folder of ImageNet weights, when the scenario starts from them.
-        threads: Threads of the numeric library.
-    """
-    train, validation = material.of("train"), material.of("validation")
-    larger = replace(scenario.preprocessing, size=scenario.cache_size)
-    return run(
-        scenario,
-        Part(prepare_all(material.dataset, train, larger), train),
-        Part(prepare_all(material.dataset, validation, scenario.preprocessing), validation),
-        material.fingerprint,
-        state_path,
-        recorder,
-        weights_dir,
-        threads,
-    )

@@ -15,19 +15,22 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(Protocol):
-    """What a run tells while it goes on."""
+    """What a run tells while it goes on. What a method raises ends the training of the whole group."""
 
     def started(self, scenario: Mapping[str, Any], epochs: int, first_epoch: int) -> None:
         """The run starts, or goes on from `first_epoch`, counted from 0."""
 
     def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
-        """An epoch ended; `facts` are numbers such as loss and validation_loss."""
+        """An epoch ended and its state is on disk; `facts` are numbers, see `lockstep.train`."""
 
     def finished(self, facts: Mapping[str, Any]) -> None:
-        """The run ended and its best checkpoint was chosen."""
+        """The run ended and its best checkpoint was chosen; `facts` as in `RunResult.facts`."""
 
-    def cancelled(self) -> bool:
-        """Whether the run shall stop after this step."""
+    def failed(self, code: str, detail: str) -> None:
+        """The run failed alone; `code` and `detail` as in `RunFailure`."""
+
+    def should_stop(self) -> bool:
+        """Whether the run shall stop now; asked after each step and, while features are made, every few seconds."""
 
 
 class JsonLinesRecorder:
@@ -53,7 +56,11 @@ class JsonLinesRecorder:
         """See `Recorder`."""
         self._write("finished", facts)
 
-    def cancelled(self) -> bool:
+    def failed(self, code: str, detail: str) -> None:
+        """See `Recorder`."""
+        self._write("failed", {"code": code, "detail": detail})
+
+    def should_stop(self) -> bool:
         """A run from the command line is stopped with Ctrl-C and resumed by the same command."""
         return False
 

@@ -1,9 +1,7 @@
 """A run learns, goes on after a stop as if nothing had happened, and chooses on the validation part alone."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,39 +9,18 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from tests.unit.training.dataset_files import write_dataset
+from tests.unit.training.recorders import Silent
 from tests.unit.training.tiny_run import SCENARIO
 from training.augment import Augmentation
 from training.errors import RunError
-from training.pipeline import Material, fit, gather
+from training.groups import fit
+from training.pipeline import Material, gather
 from training.recorder import JsonLinesRecorder, Recorder
 from training.runs import RunResult, validation_facts
 from training.scenario import Phase
 from training.state import load_state
 
 pytestmark = pytest.mark.tensorflow
-
-
-class Silent:
-    """A recorder that stops the run after a number of steps."""
-
-    def __init__(self, stop_after: int = -1) -> None:
-        self.steps = 0
-        self.first_epoch = -1
-        self.epochs: list[int] = []
-        self._stop_after = stop_after
-
-    def started(self, scenario: Mapping[str, Any], epochs: int, first_epoch: int) -> None:
-        self.first_epoch = first_epoch
-
-    def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
-        self.epochs.append(epoch)
-
-    def finished(self, facts: Mapping[str, Any]) -> None:
-        pass
-
-    def cancelled(self) -> bool:
-        self.steps += 1
-        return self.steps == self._stop_after
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +38,16 @@ def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(material: Material, whole_path: Path) -> RunResult:
     recorder: Recorder = JsonLinesRecorder(whole_path / "log" / "run.jsonl")
-    return fit(SCENARIO, material, whole_path / "run.npz", recorder, None)
+    return fit(SCENARIO, material, whole_path, recorder, None, whole_path / "features")
 
 
 def test_an_interrupted_run_equals_an_uninterrupted_one(material: Material, whole: RunResult, tmp_path: Path) -> None:
     # Two steps an epoch: the fifth step stands in the middle of the third epoch.
-    stopped = fit(SCENARIO, material, tmp_path / "cut.npz", Silent(stop_after=5), None)
+    stopped = fit(SCENARIO, material, tmp_path, Silent(stop_after=5), None, tmp_path / "features")
     recorder = Silent()
-    resumed = fit(SCENARIO, material, tmp_path / "cut.npz", recorder, None)
+    resumed = fit(SCENARIO, material, tmp_path, recorder, None, tmp_path / "features")
 
-    assert stopped.cancelled
+    assert stopped.stopped
     assert recorder.first_epoch == 2
     assert recorder.epochs == [2, 3]
     assert resumed.best_epoch == whole.best_epoch
@@ -80,7 +57,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(material: Material, whol
 
 def test_a_finished_run_is_read_not_repeated(material: Material, whole: RunResult, whole_path: Path) -> None:
     recorder = Silent()
-    again = fit(SCENARIO, material, whole_path / "run.npz", recorder, None)
+    again = fit(SCENARIO, material, whole_path, recorder, None, whole_path / "features")
 
     assert recorder.epochs == []
     assert again.best_loss == whole.best_loss
@@ -102,7 +79,7 @@ def test_it_learns(material: Material, tmp_path: Path) -> None:
         mixup_rate=0.0,
         augmentation=Augmentation(erase_rate=0, noise_rate=0, degrade_rate=0, blur_rate=0),
     )
-    result = fit(scenario, material, tmp_path / "run.npz", Silent(), None)
+    result = fit(scenario, material, tmp_path, Silent(), None, tmp_path / "features")
 
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
     assert result.best_loss < 0.6  # chance is 0.69
@@ -110,7 +87,7 @@ def test_it_learns(material: Material, tmp_path: Path) -> None:
 
 def test_early_stopping(material: Material, tmp_path: Path) -> None:
     scenario = replace(SCENARIO, phases=(Phase(48, 30),), learning_rate=1e-9, patience_epochs=2, ema_decay=0.0)
-    result = fit(scenario, material, tmp_path / "run.npz", Silent(), None)
+    result = fit(scenario, material, tmp_path, Silent(), None, tmp_path / "features")
 
     assert len(result.history) < 30
 
@@ -119,12 +96,12 @@ def test_early_stopping(material: Material, tmp_path: Path) -> None:
 def test_every_optimiser_runs(material: Material, tmp_path: Path, optimizer: str) -> None:
     scenario = replace(SCENARIO, phases=(Phase(48, 1),), optimizer=optimizer)  # type: ignore[arg-type]
 
-    assert np.isfinite(fit(scenario, material, tmp_path / "run.npz", Silent(), None).history[0]["loss"])
+    assert np.isfinite(fit(scenario, material, tmp_path, Silent(), None, tmp_path / "features").history[0]["loss"])
 
 
 def test_a_sigmoid_head_trains(material: Material, tmp_path: Path) -> None:
     head = replace(SCENARIO.head, activation="sigmoid")
-    result = fit(replace(SCENARIO, head=head), material, tmp_path / "run.npz", Silent(), None)
+    result = fit(replace(SCENARIO, head=head), material, tmp_path, Silent(), None, tmp_path / "features")
 
     assert result.weights["head_scores/kernel"].shape == (8, 1)
 
@@ -132,9 +109,9 @@ def test_a_sigmoid_head_trains(material: Material, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("whole")
 def test_the_state_of_another_run_is_refused(material: Material, whole_path: Path) -> None:
     with pytest.raises(RunError, match="is the state of another run"):
-        fit(replace(SCENARIO, seed=1), material, whole_path / "run.npz", Silent(), None)
+        fit(replace(SCENARIO, seed=1), material, whole_path, Silent(), None, whole_path / "features")
     with pytest.raises(RunError, match="is the state of another run"):
-        load_state(whole_path / "run.npz", SCENARIO.digest(), "other data")
+        load_state(whole_path / "tiny.state.npz", SCENARIO.digest(), "other data")
 
 
 def test_a_diverging_loss_stops_the_run(material: Material, tmp_path: Path) -> None:
@@ -148,17 +125,18 @@ def test_a_diverging_loss_stops_the_run(material: Material, tmp_path: Path) -> N
         samples_per_epoch={"glioma": 400, "no_tumor": 400},
     )
     with pytest.raises(RunError, match=r"The loss is .*must be finite. Lower learning_rate"):
-        fit(wild, material, tmp_path / "run.npz", Silent(), None)
+        fit(wild, material, tmp_path, Silent(), None, tmp_path / "features")
 
 
-def test_stopping_before_any_exported_size_says_so(material: Material, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="No epoch at the exported size was finished"):
-        fit(SCENARIO, material, tmp_path / "run.npz", Silent(stop_after=2), None)
+def test_a_run_stopped_before_any_choice_has_no_weights(material: Material, tmp_path: Path) -> None:
+    result = fit(SCENARIO, material, tmp_path, Silent(stop_after=2), None, tmp_path / "features")
+
+    assert (result.stopped, result.best_epoch, result.weights) == (True, -1, {})
 
 
 def test_imagenet_without_a_folder_says_so(material: Material, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="name their folder"):
-        fit(replace(SCENARIO, weights="imagenet"), material, tmp_path / "run.npz", Silent(), None)
+        fit(replace(SCENARIO, weights="imagenet"), material, tmp_path, Silent(), None, tmp_path / "features")
 
 
 def test_classes_weigh_alike_in_the_validation_loss() -> None:

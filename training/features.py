@@ -98,14 +98,13 @@ class FeatureFeed:
         cache: Where the features are kept.
 
     Raises:
-        RunError: They would not fit into the cache, or the scenario mixes pictures.
+        RunError: They would not fit into the cache.
         DatasetError: There are fewer items than one batch takes.
     """
 
     def __init__(self, scenario: Scenario, frozen: FrozenPart, sources: Sources, cache: ArrayCache) -> None:
         import tensorflow as tf
 
-        require_fixed_pictures(scenario)
         model = frozen.model
         self._scenario, self._frozen, self._sources, self._cache = scenario, frozen, sources, cache
         self._items = training_items(scenario, sources.train_samples)
@@ -228,25 +227,6 @@ class FeatureFeed:
             **facts,
         }
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def require_fixed_pictures(scenario: Scenario) -> None:
-    """Refuse what cannot be cached.
-
-    Raises:
-        RunError: The scenario mixes pictures anew in each step, or trains at several sizes.
-    """
-    if scenario.mixup_alpha > 0 and scenario.mixup_rate > 0:
-        raise RunError(
-            f"Scenario {scenario.name!r} freezes a part of the network and mixes pictures (mixup_rate "
-            f"{scenario.mixup_rate}); the frozen part's output is made once for each picture. Set mixup_rate to 0."
-        )
-    if {phase.size for phase in scenario.phases} != {scenario.preprocessing.size}:
-        raise RunError(
-            f"Scenario {scenario.name!r} freezes a part of the network and trains at the sizes "
-            f"{[phase.size for phase in scenario.phases]}; its output is made at one. Give all phases the exported "
-            f"size {scenario.preprocessing.size}."
-        )
 
 
 def weights_digest(variables: Mapping[str, Any]) -> str:

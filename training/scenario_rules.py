@@ -281,12 +281,26 @@ def _between(record: Mapping[str, Any], wrong: set[str]) -> Iterator[tuple[Path,
     if record.get("learns", "all") == "all" and record.get("views", 1) != 1:
         expected = "1 with `learns: all`, of which nothing can be cached"
         yield ("views",), ("views", "learns"), mistake("views", record["views"], expected)
+    if record.get("learns", "all") != "all":
+        yield from _frozen(record)
     if "head" not in wrong and record.get("head", {}).get("activation") == "sigmoid" and len(classes) != 2:
         expected = f"softmax for {len(classes)} classes; a sigmoid head tells two apart"
         problem = mistake("head.activation", "sigmoid", expected)
         yield ("head", "activation"), ("head", "class_names"), problem
     if not wrong & {"preprocessing", "phases"} and record.get("phases"):
         yield from _sizes(record)
+
+
+def _frozen(record: Mapping[str, Any]) -> Iterator[tuple[Path, tuple[str, ...], Mistake]]:
+    """What the frozen part's output, made once for each view of a picture, does not allow."""
+    rate, alpha = record.get("mixup_rate", 0.3), record.get("mixup_alpha", 0.3)
+    if rate and alpha:
+        expected = "0 unless `learns: all`: pictures are mixed anew in each step, and the frozen part's output is kept"
+        yield ("mixup_rate",), ("mixup_rate", "mixup_alpha", "learns"), mistake("mixup_rate", rate, expected)
+    sizes = [phase.get("size") for phase in record.get("phases", ()) if isinstance(phase, Mapping)]
+    if len(set(sizes)) > 1:
+        expected = "one size in all phases unless `learns: all`"
+        yield ("phases",), ("phases", "learns"), mistake("phases.size", sizes, expected)
 
 
 def _sizes(record: Mapping[str, Any]) -> Iterator[tuple[Path, tuple[str, ...], Mistake]]:

@@ -41,7 +41,7 @@ def cut(network: Network, layer: str) -> tuple["keras.Model", "keras.Model"]:
 
     cuts = _cuts(network)
     if layer not in cuts:
-        order = [found.name for found in network.backbone.layers]
+        order = [found.name for found in network.backbone.operations]
         if layer in order:
             place = order.index(layer)
             before = [name for name in order[:place] if name in cuts][-2:]
@@ -63,7 +63,7 @@ def cut(network: Network, layer: str) -> tuple["keras.Model", "keras.Model"]:
 
 def _cuts(network: Network) -> dict[str, Any]:
     """Layer name -> the tensor that enters it, where that is the only way through."""
-    layers = network.backbone.layers
+    layers = network.backbone.operations  # with the plain additions and products between layers
     # Each layer of a backbone is called once; `input` and `output` are the tensors of that call.
     entering = {layer.name: _ids(layer.input) for layer in layers}
     made_by = {id(layer.output): layer for layer in layers}

@@ -219,7 +219,7 @@ def test_a_run_that_diverges_fails_alone(
 ) -> None:
     wild = replace(HEADS[1], name="wild", learning_rate=9.9, clip_norm=0.0, warm_up_epochs=0.0, phases=BASE.phases)
     recorders = [Silent(), Silent()]
-    learner = groups.head_learner
+    learner = head_learner
 
     def poisoned(scenario: Scenario, *rest: Any) -> Learner:
         made = learner(scenario, *rest)
@@ -307,7 +307,7 @@ def test_the_state_of_other_frozen_weights_is_refused(
     together: dict[str, RunResult], material: Material, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results(HEADS[:1], material, tmp_path, cache_dir)
-    made = groups.frozen_backbone
+    made = frozen_backbone
 
     def another(*arguments: Any) -> Frozen:
         frozen = made(*arguments)
@@ -348,8 +348,6 @@ def test_what_shares_work() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mixup_rate": 0.3}, "Set mixup_rate to 0"),
-        ({"phases": (Phase(32, 1), Phase(48, 1))}, "Give all phases the exported size 48"),
         ({"learns": "conv9"}, "has no layer 'conv9'"),
         ({"batch": 500}, "fewer than one batch of 500"),
     ],

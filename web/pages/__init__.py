@@ -6,7 +6,7 @@ Every page works without scripts; scripts make it live.
 
 from flask import Flask
 
-from web.pages import blueprint, display, errors, languages, words
+from web.pages import blueprint, display, errors, languages, navigation, words
 
 
 def init_app(app: Flask) -> None:
@@ -16,6 +16,7 @@ def init_app(app: Flask) -> None:
     languages.init_app(app)
     display.init_app(app)
     words.init_app(app)
+    navigation.init_app(app)
     errors.init_app(app)
     for module in (sign_in, account, submit, jobs, studies, predictions, models, admin, help_pages):
         assert module.__name__.startswith("web.pages.")  # noqa: S101 - imported for its routes

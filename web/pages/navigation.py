@@ -1,0 +1,35 @@
+"""The part of the site about training: its tabs, and which pages stand under which of them.
+
+Owns this one table, from which the header and the tabs are drawn. A new page under a tab is named in the tab's
+`pages`; a new tab is one more row. The first tab is where the header's entry leads.
+"""
+
+from dataclasses import dataclass
+
+from flask import Flask
+from flask_babel import lazy_gettext
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab.
+
+    Attributes:
+        endpoint: Where it leads.
+        label: What it says, in the reader's language.
+        pages: Endpoints of all pages that stand under it.
+    """
+
+    endpoint: str
+    label: object
+    pages: frozenset[str]
+
+
+TRAINING_TABS = (Tab("pages.model", lazy_gettext("Models"), frozenset({"pages.model"})),)
+
+
+def init_app(app: Flask) -> None:
+    """Gives templates the tabs."""
+    app.jinja_env.globals.update(
+        training_tabs=TRAINING_TABS, training_pages=frozenset[str]().union(*(tab.pages for tab in TRAINING_TABS))
+    )

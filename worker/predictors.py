@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config.settings import Settings
-from db.blobs import BlobMissing, BlobStore
+from db.artefacts import ArtefactAltered, ArtefactMissing, local_artefact, verify
+from db.blobs import BlobStore
 from db.queries import checkpoints
 from db.session import Database
 from worker.faults import Fatal, Transient
@@ -107,10 +108,20 @@ class Predictors:
             known = self._load(checkpoint_id)
             self._loaded[checkpoint_id] = known
         self._loaded.move_to_end(checkpoint_id)
-        for old in list(self._loaded)[:-KEEP]:
-            if old not in self._in_use:
-                self._loaded.pop(old).close()
         return known
+
+    def _make_room(self, path: Path, digest: str) -> None:
+        """Drops models until one more may be loaded, so that never more than `KEEP` are in memory at once.
+
+        First the file is verified, so that no model goes for one that cannot come. The serving model goes last, the
+        one in use never: it is one at a time.
+        """
+        if len(self._loaded) < KEEP:
+            return
+        verify(path, digest)
+        idle = [known for known in self._loaded if known not in self._in_use]
+        for old in sorted(idle, key=lambda known: known == self._serving)[: len(self._loaded) - KEEP + 1]:
+            self._loaded.pop(old).close()
 
     def _load(self, checkpoint_id: uuid.UUID) -> "Predictor":
         from inference.errors import ArtefactNotFoundError, DigestMismatchError, InferenceError
@@ -121,41 +132,21 @@ class Predictors:
         if checkpoint is None:
             raise Fatal("checkpoint_unknown", f"checkpoint {checkpoint_id} is not registered")
         try:
-            with artefact_path(checkpoint.location, self._settings.models_dir, self._blobs) as path:
+            with local_artefact(checkpoint.location, self._settings.models_dir, self._blobs) as path:
+                self._make_room(path, checkpoint.digest)
                 predictor = open_predictor(
                     path, checkpoint.digest, self._settings.engine, self._settings.inference_threads
                 )
-        except (ArtefactNotFoundError, BlobMissing):
+        except (ArtefactNotFoundError, ArtefactMissing):
             raise Transient("model_missing", f"the artefact of checkpoint {checkpoint_id} is missing here") from None
-        except DigestMismatchError:
+        except (DigestMismatchError, ArtefactAltered):
             raise Transient("model_altered", f"the artefact of checkpoint {checkpoint_id} was altered") from None
         except InferenceError as error:
             raise Fatal("model_unusable", f"checkpoint {checkpoint_id}: {error}") from None
+        except ValueError as error:
+            raise Fatal("checkpoint_location", str(error)) from None
         log.info("model_loaded", checkpoint_id=str(checkpoint_id), digest=checkpoint.digest, engine=describe(predictor))
         return predictor
-
-
-@contextmanager
-def artefact_path(location: str, models_dir: Path, blobs: BlobStore) -> Iterator[Path]:
-    """The artefact of a checkpoint as a local file.
-
-    Args:
-        location: `models:NAME` or `blob:KEY`.
-        models_dir: Folder of `models:` artefacts.
-        blobs: Store of `blob:` artefacts.
-
-    Raises:
-        Fatal: When the location is of neither form.
-        BlobMissing: When the store has no such blob.
-    """
-    kind, _, name = location.partition(":")
-    if kind == "models" and name == Path(name).name and name not in ("", ".", ".."):
-        yield models_dir / name
-    elif kind == "blob":
-        with blobs.local_path(name) as path:
-            yield path
-    else:
-        raise Fatal("checkpoint_location", f"received the location {location!r}; expected models:NAME or blob:KEY")
 
 
 def describe(predictor: "Predictor") -> str:

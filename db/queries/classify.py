@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from db.clock import database_now
 from db.jobs import Job, JobSlice, ReceivedFile
 from db.predictions import Heatmap, Prediction, Reproduction
-from db.queries import claims, settle
+from db.queries import claims, settle, shown
 from db.queries.claims import Claim
 from db.states import JobState, SliceState, check
 from db.studies import Instance
@@ -141,7 +141,10 @@ def record(
         LeaseLost: When the claim does not hold any more; nothing was written.
     """
     claims.finish(session, claim)
-    _insert_predictions(session, chunk, results, engine, code_version)
+    new = _insert_predictions(session, chunk, results, engine, code_version)
+    if chunk.done or new < len(results):
+        covered = select(JobSlice.instance_id).where(JobSlice.work_item_id == claim.item_id)
+        shown.adopt(session, chunk.job_id, chunk.checkpoint_id, session.scalars(covered).all())
     now = database_now(session)
     done = [*chunk.done, *(result.slice_id for result in results)]
     if done:
@@ -180,11 +183,12 @@ def record(
 
 def _insert_predictions(
     session: Session, chunk: Chunk, results: Sequence[SliceResult], engine: str, code_version: str
-) -> None:
+) -> int:
+    """Writes what is new; returns how many that were."""
     # Sorted, so that two workers that write the same instances (of two jobs) wait for each other in the same order.
     ordered = sorted(results, key=lambda result: result.instance_id)
     if not ordered:
-        return
+        return 0
     ids = {result.instance_id: uuid.uuid4() for result in ordered}
     insert_missing(
         session,
@@ -223,6 +227,7 @@ def _insert_predictions(
             if ids[result.instance_id] in ours
         ],
     )
+    return len(ours)
 
 
 @dataclass(frozen=True)

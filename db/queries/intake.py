@@ -19,7 +19,7 @@ from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.predictions import Prediction
-from db.queries import settle
+from db.queries import settle, shown
 from db.queries.checkpoints import serving
 from db.states import ItemState, JobState, Role, SliceState, check
 from db.studies import Instance, Series, Study, StudyIdentity
@@ -314,6 +314,7 @@ def conclude(session: Session, job_id: uuid.UUID, settings: Settings, *, content
         .values(state=check(SliceState.PENDING, SliceState.DONE), finished_at=now)
         .execution_options(synchronize_session=False)
     )
+    shown.adopt(session, job_id, checkpoint.id)
     pending = session.scalars(
         select(JobSlice.id)
         .join(Instance, Instance.id == JobSlice.instance_id)

@@ -16,7 +16,7 @@ from config.queues import QUEUE_BATCH, QUEUE_INTAKE, QUEUE_INTERACTIVE, TASK_CLA
 from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
-from db.states import ITEM_OPEN, JOB_ENDED, ItemState, JobState, Priority, SliceState, check
+from db.states import ITEM_OPEN, JOB_ENDED, ItemState, JobState, Priority, Purpose, SliceState, check
 from db.studies import Instance, Series
 
 
@@ -33,7 +33,9 @@ def cut(session: Session, job: Job, slice_ids: Sequence[uuid.UUID], settings: Se
     Returns:
         How many items were made.
     """
-    queue = QUEUE_INTERACTIVE if len(slice_ids) <= settings.interactive_slices else QUEUE_BATCH
+    # What the store holds already never goes before what somebody has just sent and waits for.
+    quick = job.purpose == Purpose.SUBMISSION and len(slice_ids) <= settings.interactive_slices
+    queue = QUEUE_INTERACTIVE if quick else QUEUE_BATCH
     size = settings.chunk_slices
     chunks = [slice_ids[start : start + size] for start in range(0, len(slice_ids), size)]
     for place, chunk in enumerate(chunks):

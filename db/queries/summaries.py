@@ -16,10 +16,10 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, func, select, true
 from sqlalchemy.orm import Session
 
-from db.checkpoints import Checkpoint
-from db.jobs import JobSlice
+from db.jobs import Job, JobSlice
 from db.predictions import Prediction
-from db.states import SliceState
+from db.queries.visibility import shown_predictions
+from db.states import Purpose, SliceState
 from db.studies import Instance, Series
 
 THRESHOLD: Final = 0.5
@@ -79,25 +79,28 @@ class Summary:
     analysed: int
     failed: int
     waiting: int
+    not_asked: int = 0
+    """Slices that only another checkpoint has analysed or was asked about."""
 
     @property
     def total(self) -> int:
         """All slices of the study that were asked for."""
-        return self.analysed + self.failed + self.waiting
+        return self.analysed + self.failed + self.waiting + self.not_asked
 
     @property
     def is_complete(self) -> bool:
         """Whether every slice was analysed."""
-        return self.failed == 0 and self.waiting == 0 and self.analysed > 0
+        return self.failed == 0 and self.waiting == 0 and self.not_asked == 0 and self.analysed > 0
 
 
-def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0) -> Summary:
+def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0, not_asked: int = 0) -> Summary:
     """Applies the rule.
 
     Args:
         votes: One entry for each analysed slice.
         failed: Slices that could not be analysed.
         waiting: Slices that have no result yet.
+        not_asked: Slices of which the checkpoint in question was not asked, though another one was.
 
     Returns:
         The summary; see docs/study-rule.md for the rule and worked cases.
@@ -131,7 +134,7 @@ def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0) 
         finding = Finding.UNCERTAIN
     elif not votes:
         finding = Finding.NONE
-    elif failed or waiting:
+    elif failed or waiting or not_asked:
         finding = Finding.INCOMPLETE
     else:
         finding = Finding.NO_TUMOUR
@@ -144,18 +147,7 @@ def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0) 
         analysed=len(votes),
         failed=failed,
         waiting=waiting,
-    )
-
-
-def shown_checkpoint(session: Session, study_id: uuid.UUID) -> Checkpoint | None:
-    """The checkpoint whose results a study's page shows: the one that predicted last; None without predictions."""
-    return session.scalar(
-        select(Checkpoint)
-        .join(Prediction, Prediction.checkpoint_id == Checkpoint.id)
-        .join(Instance, Instance.id == Prediction.instance_id)
-        .where(Instance.study_id == study_id)
-        .order_by(Prediction.created_at.desc())
-        .limit(1)
+        not_asked=not_asked,
     )
 
 
@@ -184,21 +176,37 @@ def study_summary(
             )
             .join(Instance, Instance.id == Prediction.instance_id)
             .join(Series, Series.id == Instance.series_id)
-            .where(Instance.study_id == study_id, Prediction.checkpoint_id == checkpoint_id, condition)
+            .where(
+                Instance.study_id == study_id,
+                Prediction.checkpoint_id == checkpoint_id,
+                shown_predictions(),
+                condition,
+            )
         )
     ]
     # Of several requests for a slice the best state counts: a retry that worked outweighs the failure before it.
+    # Requests to another checkpoint say only that this one was not asked, but for new submissions that still wait.
     unpredicted = (
         ~select(Prediction.id)
-        .where(and_(Prediction.instance_id == Instance.id, Prediction.checkpoint_id == checkpoint_id))
+        .where(
+            and_(
+                Prediction.instance_id == Instance.id,
+                Prediction.checkpoint_id == checkpoint_id,
+                shown_predictions(),
+            )
+        )
         .exists()
     )
     states: dict[uuid.UUID, set[str]] = {}
     for row in session.execute(
-        select(JobSlice.instance_id, JobSlice.state)
+        select(JobSlice.instance_id, JobSlice.state, Job.checkpoint_id, Job.purpose)
         .join(Instance, Instance.id == JobSlice.instance_id)
-        .where(Instance.study_id == study_id, unpredicted, condition)
+        .join(Job, Job.id == JobSlice.job_id)
+        .where(Instance.study_id == study_id, Job.purpose != Purpose.SHADOW, unpredicted, condition)
     ):
-        states.setdefault(row.instance_id, set()).add(row.state)
+        ours = checkpoint_id is None or row.checkpoint_id in (checkpoint_id, None)
+        new = row.purpose == Purpose.SUBMISSION and row.state == SliceState.PENDING
+        states.setdefault(row.instance_id, set()).update([row.state] if ours or new else [])
     waiting = sum(SliceState.PENDING in found for found in states.values())
-    return summarise(votes, failed=len(states) - waiting, waiting=waiting)
+    not_asked = sum(not found for found in states.values())
+    return summarise(votes, failed=len(states) - waiting - not_asked, waiting=waiting, not_asked=not_asked)

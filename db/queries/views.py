@@ -10,27 +10,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from db.checkpoints import Checkpoint
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
 from db.predictions import Prediction, Reproduction
-from db.queries.summaries import Summary, shown_checkpoint, study_summary
+from db.queries.shown import StudyCheckpoint, study_checkpoints
+from db.queries.summaries import Summary, study_summary
 from db.queries.visibility import (
     Viewer,
     identity_visible_studies,
     may_see_identity,
+    shown_predictions,
     visible_instances,
     visible_jobs,
     visible_studies,
 )
-from db.states import JOB_ENDED, JobState, SliceState
+from db.registry import Withdrawal
+from db.states import JOB_ENDED, JobState, Purpose, SliceState
 from db.studies import Instance, Series, Study, StudyIdentity
 from db.users import User
 
 PAGE_ROWS = 25
 RECEIPT_ROWS = 200
+NOT_ASKED = "not_asked"
+"""State of a slice of which the checkpoint that is shown was not asked, though another one was."""
 
 Row = TypeVar("Row")
 
@@ -85,6 +90,8 @@ class StudyRow:
     identity: StudyIdentity | None
     summary: Summary
     slices: int
+    withdrawal: Withdrawal | None = None
+    """Set when the results behind the summary are withdrawn."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,13 @@ class StudyView:
     summary: Summary
     series: Sequence[SeriesView]
     jobs: Sequence[Job]
+    checkpoints: Sequence[StudyCheckpoint] = ()
+    """Every checkpoint with results of this study; the one to be shown first leads."""
+
+    @property
+    def withdrawal(self) -> Withdrawal | None:
+        """Set when the results of `checkpoint` are withdrawn."""
+        return next((item.withdrawal for item in self.checkpoints if item.checkpoint is self.checkpoint), None)
 
 
 def jobs_page(
@@ -254,23 +268,53 @@ def studies_page(session: Session, viewer: Viewer, *, text: str = "", number: in
     return Page(rows, page, pages, total, {"text": text} if text else {})
 
 
-def study_view(session: Session, viewer: Viewer, study: Study) -> StudyView:
-    """A study with its series and slices, as far as the viewer may see them."""
+def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "") -> StudyView:
+    """A study with its series and slices, as far as the viewer may see them.
+
+    Args:
+        session: For reading.
+        viewer: Who asks.
+        study: The study.
+        wanted: Digest of the checkpoint whose results to show; without results of it, or empty: see `db.queries.shown`.
+    """
     visible = visible_instances(viewer)
-    checkpoint = shown_checkpoint(session, study.id)
+    checkpoints = study_checkpoints(session, study.id)
+    checkpoint = next(
+        (item.checkpoint for item in checkpoints if item.checkpoint.digest == wanted),
+        checkpoints[0].checkpoint if checkpoints else None,
+    )
     checkpoint_id = checkpoint.id if checkpoint else None
     asked: dict[uuid.UUID, JobSlice] = {}
     for job_slice in session.scalars(
         select(JobSlice)
         .join(Instance, Instance.id == JobSlice.instance_id)
-        .where(Instance.study_id == study.id, visible)
+        .join(Job, Job.id == JobSlice.job_id)
+        .where(
+            Instance.study_id == study.id,
+            visible,
+            Job.purpose != Purpose.SHADOW,
+            or_(
+                Job.checkpoint_id.is_(None),
+                Job.checkpoint_id == checkpoint_id,
+                and_(Job.purpose == Purpose.SUBMISSION, JobSlice.state == SliceState.PENDING),
+            )
+            if checkpoint_id
+            else true(),
+        )
         .order_by(JobSlice.created_at)
     ):
         asked[job_slice.instance_id] = job_slice  # the newest request stands
     by_series: dict[uuid.UUID, list[SliceView]] = {}
     for row in session.execute(
         select(Instance, Prediction)
-        .outerjoin(Prediction, (Prediction.instance_id == Instance.id) & (Prediction.checkpoint_id == checkpoint_id))
+        .outerjoin(
+            Prediction,
+            and_(
+                Prediction.instance_id == Instance.id,
+                Prediction.checkpoint_id == checkpoint_id,
+                shown_predictions(),
+            ),
+        )
         .where(Instance.study_id == study.id, visible)
         .order_by(Instance.sort_key, Instance.path, Instance.frame_index)
     ):
@@ -279,7 +323,7 @@ def study_view(session: Session, viewer: Viewer, study: Study) -> StudyView:
             SliceView(
                 row.Instance,
                 row.Prediction,
-                SliceState.DONE if row.Prediction else (request.state if request else SliceState.PENDING),
+                SliceState.DONE if row.Prediction else (request.state if request else NOT_ASKED),
                 request.failure_code if request else "",
                 request.failure_detail if request else {},
             )
@@ -300,6 +344,7 @@ def study_view(session: Session, viewer: Viewer, study: Study) -> StudyView:
         summary=study_summary(session, study.id, checkpoint_id, visible),
         series=[SeriesView(item, by_series[item.id]) for item in series],
         jobs=jobs,
+        checkpoints=checkpoints,
     )
 
 
@@ -328,10 +373,10 @@ def _study_rows(session: Session, viewer: Viewer, studies: Sequence[Study]) -> l
     visible = visible_instances(viewer)
     rows = []
     for study in studies:
-        checkpoint = shown_checkpoint(session, study.id)
-        summary = study_summary(session, study.id, checkpoint.id if checkpoint else None, visible)
+        shown = next(iter(study_checkpoints(session, study.id)), None)
+        summary = study_summary(session, study.id, shown.checkpoint.id if shown else None, visible)
         slices = session.scalar(select(func.count()).where(Instance.study_id == study.id, visible)) or 0
-        rows.append(StudyRow(study, identities.get(study.id), summary, slices))
+        rows.append(StudyRow(study, identities.get(study.id), summary, slices, shown.withdrawal if shown else None))
     return rows
 
 

@@ -4,17 +4,20 @@ Owns the one rule of visibility, as conditions to put into any query: clinicians
 submitter sees the jobs he sent, the studies these contributed to, and of each study only the slices whose bytes he
 sent himself (so that nobody reads another's results by sending a file that names the other's study).
 
+Results of a shadow run are shown to nobody but on the page of that run, which is for admins; its job is theirs too.
+
 Refuses to know HTTP: `web.objects` turns "not visible" into an answer and an audit row.
 """
 
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
-from db.states import Role
+from db.predictions import Prediction
+from db.states import Purpose, Role
 from db.studies import Instance, Study
 
 
@@ -33,7 +36,21 @@ class Viewer:
 
 def visible_jobs(viewer: Viewer) -> ColumnElement[bool]:
     """Condition on `Job`: the viewer may see it."""
-    return true() if viewer.sees_all else Job.created_by_id == viewer.user_id
+    if viewer.role.includes(Role.ADMIN):
+        return true()
+    if viewer.sees_all:
+        return Job.purpose != Purpose.SHADOW
+    return and_(Job.created_by_id == viewer.user_id, Job.purpose == Purpose.SUBMISSION)
+
+
+def shown_predictions() -> ColumnElement[bool]:
+    """Condition on `Prediction`: it was not made by a shadow run, or was asked for by another job since.
+
+    When a job asks for a result that a shadow run has made before, it takes it over (`db.queries.shown.adopt`), so
+    that the job of a prediction says it all.
+    """
+    shadows = select(Job.id).where(Job.purpose == Purpose.SHADOW)
+    return or_(Prediction.job_id.is_(None), Prediction.job_id.not_in(shadows))
 
 
 def visible_studies(viewer: Viewer) -> ColumnElement[bool]:
@@ -44,7 +61,11 @@ def visible_studies(viewer: Viewer) -> ColumnElement[bool]:
     return exists(
         select(JobStudy.study_id)
         .join(mine, mine.id == JobStudy.job_id)
-        .where(JobStudy.study_id == Study.id, mine.created_by_id == viewer.user_id)
+        .where(
+            JobStudy.study_id == Study.id,
+            mine.created_by_id == viewer.user_id,
+            mine.purpose == Purpose.SUBMISSION,
+        )
     )
 
 
@@ -56,7 +77,13 @@ def visible_instances(viewer: Viewer) -> ColumnElement[bool]:
     asked = select(JobSlice.id).join(mine, mine.id == JobSlice.job_id)
     sent = select(ReceivedFile.id).join(mine, mine.id == ReceivedFile.job_id)
     return or_(
-        exists(asked.where(JobSlice.instance_id == Instance.id, mine.created_by_id == viewer.user_id)),
+        exists(
+            asked.where(
+                JobSlice.instance_id == Instance.id,
+                mine.created_by_id == viewer.user_id,
+                mine.purpose == Purpose.SUBMISSION,
+            )
+        ),
         exists(
             sent.where(
                 ReceivedFile.sha256 == Instance.content_sha256,

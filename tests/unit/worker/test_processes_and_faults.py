@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from config.settings import Settings
+from db.artefacts import local_artefact
 from db.blobs import StoreFull
 from db.checkpoints import Checkpoint
 from db.queries import claims
@@ -23,7 +24,6 @@ from tests.work_rig import context_for, models_folder, promote_tiny
 from worker.faults import Fatal, Transient, delay_s, place_of, transient_code
 from worker.housekeeping import Housekeeper
 from worker.lease import Lease, Stopping
-from worker.predictors import artefact_path
 from worker.processes import is_known_dead, worker_name
 
 
@@ -159,8 +159,8 @@ def test_the_newest_promotion_serves_and_a_broken_one_leaves_the_old_model_loade
 @pytest.mark.parametrize("location", ["models:../x", "models:", "models:a/b", "file:///x", "models:.."])
 def test_an_artefact_is_never_looked_for_outside_its_folder(location: str, tmp_path: Path, settings: Settings) -> None:
     context = context_for(settings, ())
-    found = artefact_path(location, tmp_path, context.blobs)
-    with pytest.raises(Fatal, match="expected models:NAME or blob:KEY"), found:
+    found = local_artefact(location, tmp_path, context.blobs)
+    with pytest.raises(ValueError, match="expected models:NAME or blob:KEY"), found:
         pass
     context.close()
 

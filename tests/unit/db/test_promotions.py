@@ -118,8 +118,9 @@ def test_a_rollback_returns_to_the_last_good_one_and_withdraws_the_present_one(d
             Standing.WITHDRAWN,
             Standing.WITHDRAWN,
         )
-        assert rows[c].withdrawal is not None
-        assert rows[c].withdrawal.reason == "misses small tumours"
+        mark = rows[c].withdrawal
+        assert mark is not None
+        assert mark.reason == "misses small tumours"
         newest = promotions.newest_promotion(session)
     assert newest is not None
     with pytest.raises(RegistryRefused, match="no earlier model"), database.write() as session:

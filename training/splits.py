@@ -6,6 +6,7 @@ better number: the seed belongs to the scenario.
 """
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,13 +115,15 @@ def verify(
 
 
 def write_split(path: Path, samples: Sequence[Sample], parts: Sequence[str]) -> None:
-    """Write the split as CSV: file, patient, label, plane, split."""
+    """Write the split as CSV: file, patient, label, plane, split. A kill at any moment leaves all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for sample, part in zip(samples, parts, strict=True):
             writer.writerow((sample.file, sample.patient, sample.label, sample.plane, part))
+    temporary.replace(path)
 
 
 def read_split(path: Path, samples: Sequence[Sample]) -> tuple[str, ...]:

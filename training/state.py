@@ -8,11 +8,13 @@ that cannot be read is set aside under another name, and the run starts anew.
 import json
 import logging
 import os
+import secrets
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +83,7 @@ def save_state(path: Path, state: RunState) -> None:
             "history": state.history,
         }
     )
-    temporary = path.with_suffix(".part")
+    temporary = part_path(path)
     try:
         with temporary.open("wb") as file:
             np.savez(file, __facts__=np.frombuffer(facts.encode(), np.uint8), **state.arrays)  # type: ignore[arg-type]
@@ -91,6 +93,19 @@ def save_state(path: Path, state: RunState) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)  # on a full disk the room is needed
         raise
+
+
+def part_path(path: Path) -> Path:
+    """Under which name this process writes a state before it is whole.
+
+    A process that was taken for dead may wake up in the middle of writing: it must not have the same file open.
+    """
+    return path.with_suffix(f".{_writer()}.part")
+
+
+@cache
+def _writer() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def load_state(path: Path, scenario_digest: str, data_fingerprint: str, frozen_digest: str = "") -> RunState | None:

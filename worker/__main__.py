@@ -1,4 +1,4 @@
-"""Starts a worker: `python -m worker classify` or `python -m worker intake`.
+"""Starts a worker: `python -m worker classify`, or `intake`, `registry`, `training`.
 
 Owns which queues each kind of worker serves and how its Celery process is started, so that a Procfile and a compose
 file say one word. Refuses options: everything that may be set is a setting.
@@ -73,12 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description="A NeuroSight worker.")
     parser.add_argument("role", choices=sorted(ROLES))
     role = parser.parse_args(argv).role
-    from celery.platforms import SecurityWarning
-    from celery.signals import worker_shutting_down
-
     from config.settings import SettingsError, load_settings
     from worker import logs
-    from worker.celery_app import create_app
 
     try:
         settings = load_settings()
@@ -89,6 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("NEUROSIGHT_BROKER_URL is empty; expected redis://:PASSWORD@HOST:PORT/0", file=sys.stderr)
         return 2
     logs.configure(settings)
+    if role == "training":
+        from worker import without_tensorflow
+
+        if not without_tensorflow.is_installed():
+            if without_tensorflow.wait(settings):
+                os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - a real worker in this process's place
+            return 0
+    from celery.platforms import SecurityWarning
+    from celery.signals import worker_shutting_down
+
+    from worker.celery_app import create_app
+
     # It warns of pickled messages from strangers; ours are JSON with one id (`accept_content`).
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = create_app(settings)

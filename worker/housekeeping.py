@@ -7,7 +7,9 @@ Refuses to work on studies itself: it only makes sure that somebody does.
 """
 
 import json
+import shutil
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +141,7 @@ class Housekeeper:
         self._promote_default()
 
     def sweep(self) -> None:
-        """Removes expired uploads, spool files left behind, old traces; ends jobs that nothing would end."""
+        """Removes expired uploads, files left behind, old traces; ends jobs that nothing would end."""
         settings = self._settings
         with self._database.write() as session:
             digests = housekeeping.expire_uploads(session)
@@ -153,7 +155,8 @@ class Housekeeper:
             stragglers = housekeeping.settle_stragglers(session)
             items = housekeeping.forget_finished_items(session, FORGET_ITEMS_S)
         spooled = self._blobs.sweep_spool(settings.upload_expiry_s, time.time())
-        if digests or workers or stragglers or spooled or items:
+        states = self._forget_states()
+        if digests or workers or stragglers or spooled or items or states:
             log.info(
                 "swept",
                 upload_files=len(digests),
@@ -163,7 +166,25 @@ class Housekeeper:
                 jobs_ended=stragglers,
                 spooled=spooled,
                 items=items,
+                training_states=states,
             )
+
+    def _forget_states(self) -> int:
+        """Removes the states of sweeps that ended long ago; returns of how many."""
+        folder = self._settings.training_dir / "sweeps"
+        found = {}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            try:
+                found[uuid.UUID(path.name)] = path
+            except ValueError:
+                continue  # not ours
+        if not found:
+            return 0
+        with self._database.read() as session:
+            old = housekeeping.forgettable_sweeps(session, list(found), self._settings.training_keep_days * 86_400)
+        for sweep_id in old:
+            shutil.rmtree(found[sweep_id], ignore_errors=True)
+        return len(old)
 
     def _register(self, path: Path) -> bool:
         """Registers one file; returns whether its present content is dealt with."""

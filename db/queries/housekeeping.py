@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_PLAN_SWEEP, TASK_REPRODUCE, TASK_TRAIN
@@ -23,7 +23,7 @@ from db.queries import audit, claims, classify, settle, training
 from db.queries.claims import Claim
 from db.states import ItemState, JobState, SliceState, UploadState, check
 from db.studies import Instance
-from db.sweeps import TrainingRun
+from db.sweeps import Sweep, TrainingRun
 from db.uploads import Upload, UploadFile
 from db.users import LoginFailure
 
@@ -163,6 +163,21 @@ def unnamed(session: Session, digests: Sequence[str]) -> list[str]:
         found = session.scalars(select(Checkpoint.location).where(Checkpoint.location.in_(locations)))
         named.update(location.removeprefix("blob:") for location in found)
     return [digest for digest in digests if digest not in named]
+
+
+def forgettable_sweeps(session: Session, sweep_ids: Sequence[uuid.UUID], older_than_s: float) -> list[uuid.UUID]:
+    """Those of the sweeps that ended so long ago, or that do not exist: nobody needs their files any more."""
+    some = list(sweep_ids)
+    kept = session.scalars(
+        select(Sweep.id).where(
+            Sweep.id.in_(some),
+            or_(
+                Sweep.finished_at.is_(None),
+                Sweep.finished_at > database_now(session) - timedelta(seconds=older_than_s),
+            ),
+        )
+    ).all()
+    return [sweep_id for sweep_id in some if sweep_id not in kept]
 
 
 def forget_login_failures(session: Session, older_than_s: float) -> int:

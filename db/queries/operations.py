@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from config.queues import QUEUE_TRAINING
+from config.queues import QUEUE_REGISTRY, QUEUE_TRAINING
 from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
@@ -40,7 +40,7 @@ def backlog(session: Session, *, stuck_after_s: float) -> Backlog:
     oldest = session.scalar(
         select(func.min(due_since)).where(
             WorkItem.state == ItemState.PENDING,
-            WorkItem.queue != QUEUE_TRAINING,
+            WorkItem.queue.not_in((QUEUE_REGISTRY, QUEUE_TRAINING)),  # studies do not wait for these
             or_(WorkItem.not_before.is_(None), WorkItem.not_before <= now),
         )
     )

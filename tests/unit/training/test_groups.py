@@ -38,6 +38,7 @@ from training.sampling import (
     targets_of,
 )
 from training.scenario import Phase, Scenario
+from training.state import part_path
 from training.ways import (
     Frozen,
     frozen_backbone,
@@ -246,7 +247,7 @@ def test_a_full_disk_fails_one_run_and_leaves_its_last_state_whole(
 
         def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
             super().epoch_finished(epoch, facts)
-            (tmp_path / "adam.state.part").symlink_to("/dev/full")
+            part_path(tmp_path / "adam.state.npz").symlink_to("/dev/full")
 
     recorders = [FillsTheDisk(), Silent()]
     full, whole = train_group(HEADS[:2], material, tmp_path, recorders, None, cache_dir)

@@ -28,6 +28,7 @@ TASK_CLASSIFY: Final = "neurosight.classify"
 TASK_REPRODUCE: Final = "neurosight.reproduce"
 TASK_PLAN_SWEEP: Final = "neurosight.plansweep"
 TASK_TRAIN: Final = "neurosight.train"
+TASK_REGISTER_DATASET: Final = "neurosight.registerdataset"
 TASK_HOUSEKEEPING: Final = "neurosight.housekeeping"
 
 TASKS: Final = (
@@ -36,5 +37,6 @@ TASKS: Final = (
     TASK_REPRODUCE,
     TASK_PLAN_SWEEP,
     TASK_TRAIN,
+    TASK_REGISTER_DATASET,
     TASK_HOUSEKEEPING,
 )

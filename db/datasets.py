@@ -24,17 +24,20 @@ class TrainingDataset(WithId, Base):
     kind: Mapped[str] = mapped_column(String(16))
     """`folder` (one folder a class), `manifest` (manifest.csv) or `studies` (confirmed labels of the store)."""
     origin: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Where it was taken from: the folder's name below `datasets_dir`, or the filter of studies."""
+    """Where it was taken from: `folder` (its name below `datasets_dir`), `upload` (its id), or `since`, `until`,
+    `classes` of reviewed slices."""
     state: Mapped[DatasetState] = mapped_column(String(16), default=DatasetState.REGISTERING)
     created_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("user_account.id", ondelete="SET NULL"))
     fingerprint: Mapped[str] = mapped_column(String(64), default="")
     """SHA-256 over file, bytes, label, patient and plane of every sample."""
     counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """`classes`: label -> {slices, patients}; `planes`: plane -> slices; `slices`, `patients`, `sources`."""
+    """`classes`: label -> {slices, patients}; `planes`: plane -> slices; `sources`: source -> slices; `slices`;
+    `patients`; `patients_known`: whether the data set names them, else every slice counts as one. While it is being
+    read: `steps`, how many there are to do."""
     leaks: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the check for copies found; see docs/run-report.md."""
     problems: Mapped[list[Any]] = mapped_column(default=list)
-    """Why it was refused: one entry {code, detail} a mistake."""
+    """Why it was refused, one entry {code, detail} a mistake; of a ready one, what to keep in mind when using it."""
 
 
 class DatasetSample(Base):

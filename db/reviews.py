@@ -4,11 +4,17 @@ Owns confirmed labels, append-only: the newest row of a slice stands, older ones
 """
 
 import uuid
+from typing import Final
 
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, WithId
+
+NOT_ASSESSABLE: Final = ""
+"""The label of a slice that shows too little to decide."""
+WITHDRAWN: Final = "*"
+"""The label of a row that takes the decision before it back, when there was none before that: nothing stands."""
 
 
 class SliceLabel(WithId, Base):
@@ -19,6 +25,6 @@ class SliceLabel(WithId, Base):
 
     instance_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("instance.id", ondelete="CASCADE"))
     label: Mapped[str] = mapped_column(String(64))
-    """A class name, or empty: not assessable."""
+    """A class name, `NOT_ASSESSABLE` or `WITHDRAWN`."""
     decided_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("user_account.id", ondelete="SET NULL"))
     note: Mapped[str] = mapped_column(Text, default="")

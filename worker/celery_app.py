@@ -23,7 +23,14 @@ from typing import Any, Final
 
 from celery import Celery
 
-from config.queues import TASK_HOUSEKEEPING, TASK_INTAKE, TASK_TRAIN, TASKS
+from config.queues import (
+    TASK_HOUSEKEEPING,
+    TASK_INTAKE,
+    TASK_PLAN_SWEEP,
+    TASK_REGISTER_DATASET,
+    TASK_TRAIN,
+    TASKS,
+)
 from config.settings import Settings, load_settings
 from db.doorbell import declared_queues, shared_transport_options
 
@@ -31,6 +38,9 @@ SOFT_LIMIT_S, HARD_LIMIT_S = 150, 180
 LIMITS_S: Final[Mapping[str, tuple[float | None, float | None]]] = {
     # Opening ten thousand files takes longer than classifying a chunk; the lease is renewed meanwhile.
     TASK_INTAKE: (3600, 3660),
+    # Whichever message wakes the registry worker, it may find a large data set to read.
+    TASK_REGISTER_DATASET: (3600, 3660),
+    TASK_PLAN_SWEEP: (3600, 3660),
     # Days, if need be. There is no limit in the settings either: Celery takes that one where a task names none.
     TASK_TRAIN: (None, None),
 }

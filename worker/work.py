@@ -23,6 +23,7 @@ from config.queues import (
     TASK_CLASSIFY,
     TASK_INTAKE,
     TASK_PLAN_SWEEP,
+    TASK_REGISTER_DATASET,
     TASK_REPRODUCE,
     TASK_TRAIN,
 )
@@ -49,6 +50,7 @@ MODULES: Final[Mapping[str, str]] = {
     TASK_REPRODUCE: "worker.reproduce",
     TASK_PLAN_SWEEP: "worker.plan_sweep",
     TASK_TRAIN: "worker.train",
+    TASK_REGISTER_DATASET: "worker.register_dataset",
 }
 """Where the function `run` of each task is. Imported in the child, when first needed: the parent process never loads
 pixels or networks, and a worker that waits for training holds neither."""

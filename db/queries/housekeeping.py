@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_PLAN_SWEEP, TASK_REPRODUCE, TASK_TRAIN
+from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_PLAN_SWEEP, TASK_REGISTER_DATASET, TASK_REPRODUCE, TASK_TRAIN
 from config.settings import Settings
 from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.datasets import DatasetSample
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import audit, claims, classify, settle, training
+from db.queries import audit, claims, classify, datasets, settle, training
 from db.queries.claims import Claim
 from db.states import ItemState, JobState, SliceState, UploadState, check
 from db.studies import Instance
@@ -100,6 +100,9 @@ def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, A
         training.fail_group(session, item, code, detail)
     elif item.task == TASK_PLAN_SWEEP:
         training.fail_plan(session, item, code)
+    elif item.task == TASK_REGISTER_DATASET:
+        dataset_id = uuid.UUID(str(item.arguments["dataset_id"]))
+        datasets.refuse_lost(session, dataset_id, [{"code": code, "detail": {}}])
     elif item.task == TASK_REPRODUCE:
         reproduction_id = item.arguments.get("reproduction_id")
         if reproduction_id:

@@ -8,11 +8,13 @@ T minimises the mean cross-entropy. Expected calibration error: slices are put i
 probability of their prediction; the error is the mean over slices of |accuracy - mean probability| of their bin.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from training.resampling import interval
 
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.int64]
@@ -84,5 +86,44 @@ def reliability(probabilities: Float, labels: Int, bins: int = BINS) -> list[Bin
 
 def expected_calibration_error(probabilities: Float, labels: Int, bins: int = BINS) -> float:
     """The expected calibration error, 0 to 1."""
-    found = reliability(probabilities, labels, bins)
-    return sum(b.count * abs(b.accuracy - b.probability) for b in found) / labels.size
+    return float(calibration_errors(probabilities, labels, np.ones((1, labels.size)), bins)[0])
+
+
+def calibration_errors(probabilities: Float, labels: Int, weights: Float, bins: int = BINS) -> Float:
+    """The expected calibration error for each row of bootstrap weights.
+
+    Args:
+        probabilities: (n, K).
+        labels: int64 (n).
+        weights: (r, n), how often each slice counts.
+        bins: Number of bins.
+
+    Returns:
+        float64 (r); NaN where no slice counts.
+    """
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    place = np.zeros((labels.size, bins))
+    place[np.arange(labels.size), np.minimum((sure * bins).astype(int), bins - 1)] = 1
+    # Of each bin count x |accuracy - mean probability|, the count cancelled.
+    gaps = np.abs(weights @ (place * (right - sure)[:, None])).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(gaps / weights.sum(axis=1))
+
+
+def report(scores: Float, labels: Int, weights: Float, temperature: float) -> dict[str, Any]:
+    """Calibration before and after the temperature, as JSON values.
+
+    Args:
+        scores: (n, k).
+        labels: int64 (n).
+        weights: Of `resampling.draw`, for the intervals.
+        temperature: As `fit_temperature` gave it.
+    """
+    before, after = probabilities_of(scores), probabilities_of(scores, temperature)
+    return {
+        "ece_before": interval(calibration_errors(before, labels, weights)),
+        "ece_after": interval(calibration_errors(after, labels, weights)),
+        "reliability_before": [asdict(found) for found in reliability(before, labels)],
+        "reliability": [asdict(found) for found in reliability(after, labels)],
+    }

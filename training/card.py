@@ -27,27 +27,28 @@ SOURCES: Mapping[str, str] = {
 }
 
 
-def write_card(scenario: Scenario, facts: Mapping[str, Any]) -> str:
+def write_card(scenario: Scenario, record: Mapping[str, Any], extras: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
     Args:
         scenario: The configuration that was trained.
-        facts: `split`, `leaks`, `test`, `validation`, `calibration`, `shortcuts`, `localisation`, `run`,
-            `fingerprint`, `sources`, `created_at`, `code_version`, `command` as `training.shipping` gathers them.
+        record: Its report (docs/run-report.md).
+        extras: `shortcuts` and `localisation` as `training.shipping` measures them; either may be missing.
     """
+    test = record["test"]
     sections = (
-        _head(scenario, facts),
-        _use(),
-        _data(facts),
-        _training(scenario, facts),
-        _results(scenario, facts["test"]),
-        _calibration(facts["calibration"]),
-        _shortcuts(facts["shortcuts"]),
-        _localisation(facts["localisation"]),
-        _limits(),
-        _again(facts),
+        _head(scenario, record),
+        _use(scenario),
+        _data(scenario, record),
+        _training(scenario, record),
+        _results(scenario, test) if test else "## Results on held-back patients\n\nThe test part was not scored.",
+        _calibration(record["calibration"]),
+        _shortcuts(extras["shortcuts"]) if extras.get("shortcuts") else "",
+        _localisation(extras.get("localisation") or {}),
+        _limits(scenario, record),
+        _again(record),
     )
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
 
 
 def _percent(value: float | None) -> str:
@@ -60,107 +61,176 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def _head(scenario: Scenario, facts: Mapping[str, Any]) -> str:
+def _head(scenario: Scenario, record: Mapping[str, Any]) -> str:
+    start = {"imagenet": "ImageNet weights", "none": "random weights"}.get(
+        scenario.weights, f"the weights of the artefact `{scenario.weights}`"
+    )
+    learns = {"all": "trained as a whole", "head": "with a frozen backbone: only the head was trained"}.get(
+        scenario.learns, f"trained from the layer `{scenario.learns}` on, what comes before it being frozen"
+    )
+    torn = record["data"]["torn"]
+    warning = (
+        ""
+        if scenario.split_rule == "patient"
+        else f"""
+
+**The numbers below flatter.** Images were split one by one, as in the thesis, not by patient: {torn["patients"]} patients
+and {torn["identical_pairs"] + torn["near_pairs"]} pairs of copies stand on two sides of the split, so the network was tested on patients it had seen."""
+    )
     return f"""# Model card: {scenario.name}
 
-**Research use only. Not a medical device; not for diagnosis.**
+**Research use only. Not a medical device; not for diagnosis.**{warning}
 
-{scenario.network} from {"ImageNet" if scenario.weights == "imagenet" else "random"} weights, trained as a whole; input
+{scenario.network} from {start}, {learns}; input
 {scenario.preprocessing.size} x {scenario.preprocessing.size}, one grey slice; classes {", ".join(scenario.class_names)}; head: global
 average pooling, batch normalisation, {scenario.head.units} units, dropout {scenario.head.dropout}, {scenario.head.activation}.
-Made {facts["created_at"]} by code version {facts["code_version"]}; data and split have the fingerprint
-`{facts["fingerprint"][:16]}`."""
+Made {record["created_at"]} by code version {record["code_version"]}; data and split have the fingerprint
+`{record["data"]["fingerprint"][:16]}`."""
 
 
-def _use() -> str:
-    return """## Intended use
+def _use(scenario: Scenario) -> str:
+    planes = ", ".join(scenario.planes) if scenario.planes else "axial, coronal or sagittal"
+    return f"""## Intended use
 
-To sort single slices of brain MRI (T1-weighted with contrast agent, axial, coronal or sagittal) into the four classes,
-with a heatmap of where the network looked, for research and teaching and as a second look under the eyes of a
+To sort single slices of brain MRI (T1-weighted with contrast agent, {planes}) into {len(scenario.class_names)} classes
+({", ".join(scenario.class_names)}), with a heatmap of where the network looked, for research and teaching and as a second look under the eyes of a
 specialist, who sees every slice. Not for deciding on treatment, not for triage without review, not for other organs, sequences,
-children, images after surgery, or tumours of other kinds: the network always answers with one of its four classes."""
+children, images after surgery, or tumours of other kinds: the network always answers with one of its classes."""
 
 
-def _data(facts: Mapping[str, Any]) -> str:
-    counts = facts["split"]
+def _data(scenario: Scenario, record: Mapping[str, Any]) -> str:
+    data, leaks = record["data"], record["leaks"]
+    counts = data["split"]
     rows = [
         (label, *(f"{counts[part][label]['slices']} ({counts[part][label]['patients']})" for part in counts))
-        for label in next(iter(counts.values()))
+        for label in scenario.class_names
     ]
-    sources = "\n".join(f"- `{name}`: {SOURCES.get(name, 'as supplied by the operator')}" for name in facts["sources"])
-    leaks = facts["leaks"]
+    sources = "\n".join(f"- `{name}`: {SOURCES.get(name, 'as supplied by the operator')}" for name in data["sources"])
+    way = "by patient" if scenario.split_rule == "patient" else "image by image"
+    kept = (
+        "and were kept on one side. The split is proved clean at every run, and stands beside the model as CSV"
+        if scenario.split_rule == "patient"
+        else "but were not kept together by this split"
+    )
     return f"""## Data
 
-{sources}
+{sources or "- as supplied by the operator"}
 
-Split 80:10:10 by patient, stratified by class and plane (slices, in brackets patients or, for pictures without patient
+Split 80:10:10 {way}, stratified by class and plane (slices, in brackets patients or, for pictures without patient
 number, groups of near-duplicates):
 
 {_table(("class", *counts), rows)}
 
-Before the split, samples were joined that must not be parted: all slices of a patient, identical files (pairs: {leaks["identical_pairs"]}) and
+Samples that belong together were found before the split: all slices of a patient, identical files (pairs: {leaks["identical_pairs"]}) and
 near-duplicates (pairs: {leaks["near_pairs"]}). Of these pairs {leaks["cross_patient_pairs"]} joined two patient numbers or groups and
-{leaks["cross_label_pairs"]} had two labels. {leaks["groups"]} groups came of it. The split is proved clean at every run, and stands beside
-the model as CSV. The tumour boxes that come with the data were not used in training."""
+{leaks["cross_label_pairs"]} had two labels. {leaks["groups"]} groups came of it, {kept}. Tumour boxes that come with data are
+never used in training."""
 
 
-def _training(scenario: Scenario, facts: Mapping[str, Any]) -> str:
+def _training(scenario: Scenario, record: Mapping[str, Any]) -> str:
     phases = ", then ".join(f"{phase.epochs} epochs at {phase.size} pixels" for phase in scenario.phases)
-    run = facts["run"]
+    run, items = record["training"], record["data"]["items"]
+    drawn = {
+        "quota": f"{sum(scenario.samples_per_epoch.values())} slices an epoch, drawn by quota ("
+        + ", ".join(f"{name} {count}" for name, count in scenario.samples_per_epoch.items())
+        + ") so that classes balance (training part\nonly) and long series do not outweigh short ones",
+        "under_sample": "classes balanced by random under-sampling of the training part and static augmented copies ("
+        + ", ".join(f"{name} {found['pictures']} + {found['static']}" for name, found in items.items())
+        + ")",
+        "all": "every training slice once an epoch",
+    }[scenario.sampling]
+    rate = {"cosine": "warm-up and cosine", "constant": "constant after warm-up"}[scenario.schedule]
+    smoothing = f"; label smoothing {scenario.label_smoothing}" if scenario.label_smoothing else ""
+    mixup = (
+        f"; mixup in {_percent(scenario.mixup_rate)} of the batches"
+        if scenario.mixup_alpha and scenario.mixup_rate
+        else ""
+    )
+    average = f"; average of weights\n(decay {scenario.ema_decay})" if scenario.ema_decay else ""
     return f"""## Training
 
-{phases}; {sum(scenario.samples_per_epoch.values())} slices an epoch, drawn by quota ({", ".join(f"{name} {count}" for name, count in scenario.samples_per_epoch.items())}) so that classes balance (training part
-only) and long series do not outweigh short ones; {scenario.optimizer}, peak learning rate {scenario.learning_rate}, warm-up
-and cosine; batch {scenario.batch}; label smoothing {scenario.label_smoothing}; mixup in {_percent(scenario.mixup_rate)} of the batches; average of weights
-(decay {scenario.ema_decay}). Augmentation: rotation, zoom, aspect, shear, shift, mirroring, exponent, contrast,
-brightness, coil field, noise, blur, sharpening, lower resolution, JPEG, erasing, cut strips and drawn marks.
-The checkpoint of epoch {run["best_epoch"] + 1} of {len(run["history"])} was chosen by its loss on the validation part
-({run["best_loss"]:.4f}; accuracy there {_percent(facts["validation"]["metrics"]["accuracy"]["value"])}). The test part was scored after that choice."""
+{phases}; {drawn}; {scenario.optimizer}, peak learning rate {scenario.learning_rate}, {rate};
+batch {scenario.batch}{smoothing}{mixup}{average}. Augmentation: {_augmentation(scenario)}.
+The checkpoint of epoch {run["best_epoch"] + 1} of {run["epochs"]} was chosen by its loss on the validation part
+({run["best_loss"]:.4f}; accuracy there {_percent(record["validation"]["metrics"]["accuracy"]["value"])}). The test part was scored after that choice."""
+
+
+def _augmentation(scenario: Scenario) -> str:
+    """The changes that are switched on, in words."""
+    words = {
+        "rotation_deg": "rotation",
+        "zoom": "zoom",
+        "aspect": "aspect",
+        "shear": "shear",
+        "shift": "shift",
+        "flip_rate": "mirroring",
+        "gamma": "exponent",
+        "contrast": "contrast",
+        "brightness": "brightness",
+        "bias_rate": "coil field",
+        "noise_rate": "noise",
+        "blur_rate": "blur",
+        "sharpen_rate": "sharpening",
+        "degrade_rate": "lower resolution",
+        "jpeg_rate": "JPEG",
+        "erase_rate": "erasing",
+        "marks_rate": "drawn marks",
+        "trim_rate": "cut strips",
+    }
+    return ", ".join(word for name, word in words.items() if getattr(scenario.augmentation, name)) or "none"
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    """`0.9 (0.8 to 1.0)`, in per cent."""
+    if found["low"] is None:
+        return _percent(found["value"])
+    return f"{_percent(found['value'])} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
 
 
 def _results(scenario: Scenario, test: Mapping[str, Any]) -> str:
     metrics = [
         (name.replace("_", " "), f"{m['value']:.4f}", f"{m['low']:.4f} – {m['high']:.4f}")
         for name, m in test["metrics"].items()
+        if m["value"] is not None
     ]
+    measures = ("precision", "recall", "f1", "roc_auc", "pr_auc")
     classes = [
-        (name, c["slices"], c["patients"], _percent(c["precision"]), _percent(c["recall"]), _percent(c["f1"]))
+        (name, c["slices"], c["patients"], *(_span(c[measure]) for measure in measures))
         for name, c in test["classes"].items()
     ]
     confusion = [(f"**{n}**", *row) for n, row in zip(scenario.class_names, test["confusion"], strict=True)]
-    planes = [(p, f["slices"], _percent(f["accuracy"])) for p, f in test["planes"].items()]
+    planes = [(p, f["slices"], _span(f["accuracy"])) for p, f in test["planes"].items()]
     patients = [
         (name, f["patients"], f["right"], _percent(f["worst_slice_accuracy"]))
         for name, f in test["by_patient"]["classes"].items()
     ]
-    return f"""## Results on held-back patients
+    unknown = " (`unknown`: pictures whose source names no plane)" if "unknown" in test["planes"] else ""
+    return f"""## Results on held-back {"patients" if scenario.split_rule == "patient" else "images"}
 
-{test["slices"]} slices of {test["patients"]} patients or groups that the network never saw. Intervals: 95 %, by resampling whole patients
+{test["slices"]} slices of {test["patients"]} patients or groups{" that the network never saw" if scenario.split_rule == "patient" else ""}. Intervals: 95 %, by resampling whole patients
 within each class (2,000 times). With so few patients they say more than the point values do.
 
 {_table(("measure", "value", "95 % interval"), metrics)}
 
-{_table(("class", "slices", "patients", "precision", "recall", "F1"), classes)}
+{_table(("class", "slices", "patients", "precision", "recall", "F1", "ROC-AUC", "PR-AUC"), classes)}
 
 Confusion (rows: truth, columns: prediction):
 
 {_table(("", *scenario.class_names), confusion)}
 
-By plane (`unknown`: the pictures without tumour, whose source names no plane; they are mostly axial):
+By plane{unknown}:
 
 {_table(("plane", "slices", "accuracy"), planes)}
 
-By patient (class with the highest mean probability over the patient's slices): {_percent(test["by_patient"]["accuracy"])} right.
+By patient (class with the highest mean probability over the patient's slices): {_span(test["by_patient"]["accuracy"])} right.
 
 {_table(("class", "patients", "right", "least share of right slices of any patient"), patients)}"""
 
 
 def _calibration(found: Mapping[str, Any]) -> str:
-    rows = [
-        (part, _percent(found[part]["ece_before"]), _percent(found[part]["ece_after"]))
-        for part in ("validation", "test")
-    ]
-    bins = [(b["count"], _percent(b["probability"]), _percent(b["accuracy"])) for b in found["test"]["reliability"]]
+    parts = [part for part in ("validation", "test") if found[part]]
+    rows = [(part, _span(found[part]["ece_before"]), _span(found[part]["ece_after"])) for part in parts]
+    bins = [(b["count"], _percent(b["probability"]), _percent(b["accuracy"])) for b in found[parts[-1]]["reliability"]]
     return f"""## Calibration
 
 Scores are divided by the temperature {found["temperature"]:.3f}, fitted on the validation part. Expected calibration error
@@ -168,7 +238,7 @@ Scores are divided by the temperature {found["temperature"]:.3f}, fitted on the 
 
 {_table(("part", "before", "after"), rows)}
 
-Test part after calibration, slices by the probability of their prediction:
+{parts[-1].capitalize()} part after calibration, slices by the probability of their prediction:
 
 {_table(("slices", "mean probability", "share right"), bins)}"""
 
@@ -219,24 +289,41 @@ of the heatmap does, and what chance would give (share of grid cells that would 
 network decides by something other than the tumour itself."""
 
 
-def _limits() -> str:
-    return """## Limits
+def _limits(scenario: Scenario, record: Mapping[str, Any]) -> str:
+    lines = [
+        "Few sources; one scanner or another population may do worse. Measure on your own patients first.",
+        'It knows no other lesion (metastasis, lymphoma, abscess, stroke) and cannot say "something else".',
+        "Patients behind the numbers are few; the intervals do not cover a change of hospital.",
+    ]
+    sources = record["data"]["sources"]
+    if "cheng2017" in sources:
+        lines += [
+            "Slices of `cheng2017` were chosen by hand to show a tumour; whole series hold many slices near a tumour's edge "
+            "that it was not trained on. Letter variants of one patient number were taken as one patient; planes were told "
+            "by eye by the data's curators.",
+        ]
+    if {"cheng2017", "br35h"} <= set(sources) and "no_tumor" in scenario.class_names:
+        lines.append(
+            "`no_tumor` comes from another source than the tumours (above): a healthy slice of a contrast-enhanced series "
+            "may be given a tumour class."
+        )
+    if "no_tumor" not in scenario.class_names:
+        lines.append("It was never shown a slice without a tumour: what it says of one means nothing.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
-- Two collections from few hospitals; one scanner or another population may do worse. Measure on your own patients first.
-- Slices were chosen by hand to show a tumour; whole series hold many slices near a tumour's edge that it was not trained on.
-- `no_tumor` comes from another source than the tumours (above): a healthy slice of a contrast-enhanced series may be
-  given a tumour class.
-- It knows no other lesion (metastasis, lymphoma, abscess, stroke) and cannot say "something else".
-- Patients behind the numbers are few; the intervals do not cover a change of hospital.
-- Letter variants of one patient number were taken as one patient; planes were told by eye by the data's curators."""
 
-
-def _again(facts: Mapping[str, Any]) -> str:
+def _again(record: Mapping[str, Any]) -> str:
     return f"""## To make it again
 
 ```
-{facts["command"]}
+{record["repeat"]["command"]}
 ```
 
-Seeds are fixed, so data, split, order and augmentation repeat; sums on several threads are rounded in varying order, so that
-weights differ in the last digits and scores a little."""
+with this scenario:
+
+```yaml
+{record["repeat"]["scenario_yaml"].strip()}
+```
+
+Seeds are fixed, so data, split, order and augmentation repeat; on another machine or with another number of threads
+sums are rounded in another order, so that weights differ in the last digits and scores a little."""

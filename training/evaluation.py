@@ -1,90 +1,102 @@
 """How good a network is on slices it was not trained on.
 
-Owns: the metrics of one set of scored slices, their confidence intervals by resampling patients, and the views by
-plane and by patient. Refuses: to choose anything: it is given probabilities and truth, and reports.
+Owns: the metrics of one set of scored slices with their intervals, and the views by class, plane and patient. Refuses:
+to choose anything: it is given probabilities and truth, and reports.
 
-Slices of one patient resemble one another, so intervals are drawn by resampling whole patients (groups) within each
-class, not slices: with few patients they are wide, and that is the truth of the matter.
+Every measure is computed for all bootstrap resamples at once, as a function of a table of weights (`resampling`).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from training.curves import areas, pr_points, roc_points
+from training.resampling import draw, interval
+
 Float = npt.NDArray[np.floating[Any]]
 Int = npt.NDArray[np.int64]
+Measures = dict[str, Float]
+
+RESAMPLES: Final = 2000
+_BLOCK: Final = 4_000_000
+"""Weights that are worked on at a time: bounds the memory."""
 
 
 def evaluate(
     probabilities: Float,
     labels: Int,
-    groups: Sequence[str],
+    groups: Sequence[Any],
     planes: Sequence[str],
     class_names: Sequence[str],
-    resamples: int = 2000,
+    patients: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
     seed: int = 2026,
 ) -> dict[str, Any]:
     """All numbers of one evaluation, as JSON values.
 
     Args:
-        probabilities: (n, k), rows adding up to 1.
+        probabilities: (n, k), rows adding up to 1; n >= 1.
         labels: int64 (n), index of the true class.
-        groups: Patient or near-duplicate group of each slice.
+        groups: What is resampled as a whole: patient, or patients joined by copies.
         planes: Plane of each slice; empty when unknown.
         class_names: Of the k classes.
+        patients: Patient of each slice; the groups when None.
         resamples: Number of bootstrap resamples.
         seed: Of the resampling.
 
     Returns:
-        Counts, slice metrics with 95 % intervals, one entry a class, the confusion matrix (rows truth, columns
-        prediction), one entry a plane, and the patient-level accuracy.
+        A part of a report; the layout is in docs/run-report.md.
     """
-    predictions = probabilities.argmax(axis=1)
     names = list(class_names)
-    group_ids = np.asarray(groups)
-    measures: dict[str, Callable[[Int], float]] = {
-        "accuracy": lambda rows: accuracy(predictions[rows], labels[rows]),
-        "balanced_accuracy": lambda rows: balanced_accuracy(predictions[rows], labels[rows]),
-        "macro_f1": lambda rows: macro_f1(predictions[rows], labels[rows], len(names)),
-        "macro_roc_auc": lambda rows: macro_roc_auc(probabilities[rows], labels[rows]),
-    }
-    for index, name in enumerate(names):
-        measures[f"recall_{name}"] = lambda rows, i=index: recall(predictions[rows], labels[rows], i)  # type: ignore[misc]
-    everything = np.arange(labels.size)
-    intervals = bootstrap(measures, labels, group_ids, resamples, seed)
+    predictions = probabilities.argmax(axis=1)
+    people = np.asarray([str(group) for group in groups] if patients is None else list(patients))
+    weights = draw(labels, groups, resamples, seed)
+    measures = _measures(probabilities, predictions, labels, weights)
+    counts = confusion(predictions, labels, len(names))
     return {
         "slices": int(labels.size),
-        "patients": len(set(groups)),
-        "metrics": {
-            name: {"value": measure(everything), "low": intervals[name][0], "high": intervals[name][1]}
-            for name, measure in measures.items()
+        "patients": len(set(people.tolist())),
+        "metrics": {name: interval(measures[name]) for name in _OVERALL},
+        "classes": {
+            name: {
+                "slices": int(counts[index].sum()),
+                "patients": len(set(people[labels == index].tolist())),
+                "predicted": int(counts[:, index].sum()),
+                **{measure: interval(measures[f"{measure}/{index}"]) for measure in _PER_CLASS},
+            }
+            for index, name in enumerate(names)
         },
-        "classes": {name: _class_facts(predictions, labels, group_ids, i) for i, name in enumerate(names)},
-        "confusion": confusion(predictions, labels, len(names)).tolist(),
+        "confusion": counts.tolist(),
         "planes": {
-            plane or "unknown": _subset(probabilities, labels, np.array([p == plane for p in planes]))
+            plane or "unknown": _plane(
+                probabilities, predictions, labels, people, weights, np.array([p == plane for p in planes])
+            )
             for plane in sorted(set(planes))
         },
-        "by_patient": patients(probabilities, labels, group_ids, names),
+        "by_patient": by_patient(probabilities, labels, people, names, weights),
+        "curves": {
+            name: {
+                "roc": roc_points(probabilities[:, index], labels == index),
+                "pr": pr_points(probabilities[:, index], labels == index),
+            }
+            for index, name in enumerate(names)
+        },
     }
 
 
-def accuracy(predictions: Int, labels: Int) -> float:
-    """Share of slices whose prediction is the label."""
-    return float((predictions == labels).mean())
-
-
-def recall(predictions: Int, labels: Int, index: int) -> float:
-    """Share of the slices of a class that were found; NaN when there are none."""
-    of_class = labels == index
-    return float((predictions[of_class] == index).mean()) if of_class.any() else float("nan")
-
-
-def balanced_accuracy(predictions: Int, labels: Int) -> float:
-    """Mean recall of the classes that occur."""
-    return float(np.mean([recall(predictions, labels, int(index)) for index in np.unique(labels)]))
+_OVERALL: Final = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "macro_roc_auc",
+    "macro_pr_auc",
+)
+_OF_PLANE: Final = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
+_PER_CLASS: Final = ("precision", "recall", "f1", "roc_auc", "pr_auc")
 
 
 def confusion(predictions: Int, labels: Int, classes: int) -> Int:
@@ -92,109 +104,145 @@ def confusion(predictions: Int, labels: Int, classes: int) -> Int:
     return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
 
 
-def macro_f1(predictions: Int, labels: Int, classes: int) -> float:
-    """Mean F1 of the classes that occur in truth or prediction."""
-    table = confusion(predictions, labels, classes)
-    right, total = np.diag(table), table.sum(axis=0) + table.sum(axis=1)
-    present = total > 0
-    return float((2 * right[present] / total[present]).mean())
+def _measures(probabilities: Float, predictions: Int, labels: Int, weights: Float) -> Measures:
+    """Every measure for every row of weights: float64 (r) by name; `MEASURE/INDEX` for one class."""
+    rows = max(1, _BLOCK // max(1, labels.size))
+    blocks = [
+        {
+            **_counted(predictions, labels, weights[start : start + rows], probabilities.shape[1]),
+            **_ranked(probabilities, labels, weights[start : start + rows]),
+        }
+        for start in range(0, len(weights), rows)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def macro_roc_auc(probabilities: Float, labels: Int) -> float:
-    """Mean over classes of the one-against-rest area under the ROC curve; NaN when only one class occurs.
+def _counted(predictions: Int, labels: Int, weights: Float, classes: int) -> Measures:
+    """What follows from the confusion matrix.
 
-    The area is the Mann-Whitney statistic: the share of pairs of a slice of the class and another in which the first
-    has the higher probability, ties counting half.
+    A class that does not occur counts in no mean; one that occurs but was never predicted has precision 0 in the mean
+    and none of its own.
     """
-    areas = []
+    cells = np.zeros((labels.size, classes * classes))
+    cells[np.arange(labels.size), labels * classes + predictions] = 1
+    table = (weights @ cells).reshape(-1, classes, classes)
+    right = np.diagonal(table, axis1=1, axis2=2)
+    actual, predicted = table.sum(axis=2), table.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = right / predicted, right / actual
+        f1 = 2 * right / (actual + predicted)
+        accuracy = right.sum(axis=1) / actual.sum(axis=1)
+    occurs = actual > 0
+    found: Measures = {
+        "accuracy": accuracy,
+        "balanced_accuracy": _mean(recall, occurs),
+        "macro_precision": _mean(np.nan_to_num(precision), occurs | (predicted > 0)),
+        "macro_recall": _mean(recall, occurs),
+        "macro_f1": _mean(f1, occurs | (predicted > 0)),
+    }
+    for index in range(classes):
+        found[f"precision/{index}"] = precision[:, index]
+        found[f"recall/{index}"] = recall[:, index]
+        found[f"f1/{index}"] = f1[:, index]
+    return found
+
+
+def _ranked(probabilities: Float, labels: Int, weights: Float) -> Measures:
+    """The areas under the curves, one class against the rest."""
+    found: Measures = {}
     for index in range(probabilities.shape[1]):
-        positive = labels == index
-        if positive.any() and not positive.all():
-            others = np.sort(probabilities[~positive, index])
-            mine = probabilities[positive, index]
-            below = np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")
-            areas.append(below.mean() / (2 * others.size))
-    return float(np.mean(areas)) if areas else float("nan")
+        roc, pr = areas(probabilities[:, index], labels == index, weights)
+        found[f"roc_auc/{index}"], found[f"pr_auc/{index}"] = roc, pr
+    for name in ("roc_auc", "pr_auc"):
+        columns = np.stack([found[f"{name}/{index}"] for index in range(probabilities.shape[1])], axis=1)
+        found[f"macro_{name}"] = _mean(columns, ~np.isnan(columns))
+    return found
 
 
-def bootstrap(
-    measures: dict[str, Callable[[Int], float]],
+def _mean(values: Float, counts: npt.NDArray[np.bool_]) -> Float:
+    """Mean over the columns (r, k) that count; NaN where none does."""
+    total = counts.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(counts, values, 0.0).sum(axis=1) / np.where(total > 0, total, np.nan))
+
+
+def _plane(
+    probabilities: Float,
+    predictions: Int,
     labels: Int,
-    groups: npt.NDArray[Any],
-    resamples: int,
-    seed: int,
-) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals from resampling whole groups within each class.
-
-    Args:
-        measures: Functions of the rows that were drawn.
-        labels: int64 (n); a group is resampled within the class of its first slice.
-        groups: Group of each slice.
-        resamples: Number of resamples.
-        seed: Of the generator.
-
-    Returns:
-        Low and high end by name.
-    """
-    rng = np.random.default_rng(seed)
-    rows_of = {group: np.flatnonzero(groups == group) for group in np.unique(groups)}
-    strata: dict[int, list[Int]] = {}
-    for rows in rows_of.values():
-        strata.setdefault(int(labels[rows[0]]), []).append(rows)
-    found: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(resamples):
-        drawn = np.concatenate(
-            [members[i] for members in strata.values() for i in rng.integers(0, len(members), len(members))]
-        )
-        for name, measure in measures.items():
-            found[name].append(measure(drawn))
-    return {
-        name: (float(np.nanpercentile(values, 2.5)), float(np.nanpercentile(values, 97.5)))
-        for name, values in found.items()
-    }
-
-
-def patients(probabilities: Float, labels: Int, groups: npt.NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
-    """One decision a patient: the class with the highest mean probability over the patient's slices.
-
-    Returns:
-        `accuracy`, `patients`, and by class how many patients there are, how many were right, and the smallest share
-        of right slices of any patient.
-    """
-    decided: dict[str, dict[str, Any]] = {
-        name: {"patients": 0, "right": 0, "worst_slice_accuracy": 1.0} for name in names
-    }
-    predictions = probabilities.argmax(axis=1)
-    for group in np.unique(groups):
-        rows = groups == group
-        truth = int(labels[rows][0])
-        facts = decided[names[truth]]
-        facts["patients"] += 1
-        facts["right"] += int(probabilities[rows].mean(axis=0).argmax() == truth)
-        facts["worst_slice_accuracy"] = min(
-            facts["worst_slice_accuracy"], float((predictions[rows] == labels[rows]).mean())
-        )
-    total = sum(facts["patients"] for facts in decided.values())
-    return {"patients": total, "accuracy": sum(f["right"] for f in decided.values()) / total, "classes": decided}
-
-
-def _class_facts(predictions: Int, labels: Int, groups: npt.NDArray[Any], index: int) -> dict[str, Any]:
-    """Counts, precision, recall and F1 of one class; None where a share has nothing to divide by."""
-    truth, said = labels == index, predictions == index
-    right, actual, predicted = int((truth & said).sum()), int(truth.sum()), int(said.sum())
-    return {
-        "slices": actual,
-        "patients": len(set(groups[truth].tolist())),
-        "precision": right / predicted if predicted else None,
-        "recall": right / actual if actual else None,
-        "f1": 2 * right / (actual + predicted) if actual + predicted else None,
-    }
-
-
-def _subset(probabilities: Float, labels: Int, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    predictions = probabilities[rows].argmax(axis=1)
+    people: npt.NDArray[Any],
+    weights: Float,
+    rows: npt.NDArray[Any],
+) -> dict[str, Any]:
+    """One plane's numbers."""
+    found = _measures(probabilities[rows], predictions[rows], labels[rows], weights[:, rows])
     return {
         "slices": int(rows.sum()),
-        "accuracy": accuracy(predictions, labels[rows]),
-        "balanced_accuracy": balanced_accuracy(predictions, labels[rows]),
+        "patients": len(set(people[rows].tolist())),
+        **{name: interval(found[name]) for name in _OF_PLANE},
+        "confusion": confusion(predictions[rows], labels[rows], probabilities.shape[1]).tolist(),
+    }
+
+
+def by_patient(
+    probabilities: Float, labels: Int, people: npt.NDArray[Any], names: Sequence[str], weights: Float
+) -> dict[str, Any]:
+    """One decision a patient: by the mean probability over the patient's slices, and by how slices were called.
+
+    Args:
+        probabilities: (n, k).
+        labels: int64 (n).
+        people: Patient of each slice.
+        names: Of the classes.
+        weights: float64 (r, n); slices of one patient have the same.
+
+    Returns:
+        See docs/run-report.md.
+    """
+    predictions = probabilities.argmax(axis=1)
+    rows, first, several = [], [], 0
+    for person in np.unique(people):
+        mine = np.flatnonzero(people == person)
+        if len(set(labels[mine].tolist())) > 1:
+            several += 1
+            continue
+        mean = probabilities[mine].mean(axis=0)
+        counts = np.bincount(predictions[mine], minlength=len(names))
+        # Equal counts: the more probable of them; probabilities are below 1, so that a count is never outweighed.
+        by_counts = int((counts + mean / (1 + mean.sum())).argmax())
+        truth = int(labels[mine[0]])
+        first.append(mine[0])
+        rows.append(
+            {
+                "patient": str(person),
+                "label": names[truth],
+                "slices": int(mine.size),
+                "right": int(counts[truth]),
+                "counts": counts.tolist(),
+                "probabilities": [round(float(value), 6) for value in mean],
+                "by_probability": names[int(mean.argmax())],
+                "by_counts": names[by_counts],
+            }
+        )
+    drawn = weights[:, np.array(first, np.int64)]
+    right = {
+        key: np.array([row[key] == row["label"] for row in rows], float) for key in ("by_probability", "by_counts")
+    }
+    with np.errstate(invalid="ignore"):
+        shares = {key: (drawn @ hit) / drawn.sum(axis=1) for key, hit in right.items()}
+    of_class = {name: [row for row in rows if row["label"] == name] for name in names}
+    return {
+        "patients": len(rows),
+        "several_labels": several,
+        "accuracy": interval(shares["by_probability"]),
+        "accuracy_by_counts": interval(shares["by_counts"]),
+        "classes": {
+            name: {
+                "patients": len(mine),
+                "right": sum(row["by_probability"] == name for row in mine),
+                "worst_slice_accuracy": min((row["right"] / row["slices"] for row in mine), default=None),
+            }
+            for name, mine in of_class.items()
+        },
+        "rows": sorted(rows, key=lambda row: (row["by_probability"] == row["label"], row["patient"])),
     }

@@ -12,7 +12,9 @@ from training.calibration import (
     fit_temperature,
     probabilities_of,
     reliability,
+    report,
 )
+from training.resampling import draw
 
 
 def drawn(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +68,13 @@ def test_huge_scores_do_not_overflow() -> None:
 
     assert probabilities_of(scores).tolist() == [[1.0, 0.0]]
     assert np.isfinite(cross_entropy(scores, np.array([1]), 1.0))
+
+
+def test_intervals_stand_around_the_error_and_bins_come_before_and_after() -> None:
+    scores, labels = drawn(3.0, 2000)
+    found = report(scores, labels, draw(labels, np.arange(2000), 200, seed=1), 3.0)
+
+    assert found["ece_before"]["low"] > 0.15
+    assert found["ece_after"]["low"] <= found["ece_after"]["high"] < 0.1
+    assert found["ece_before"]["value"] == pytest.approx(expected_calibration_error(probabilities_of(scores), labels))
+    assert sum(b["count"] for b in found["reliability_before"]) == sum(b["count"] for b in found["reliability"]) == 2000

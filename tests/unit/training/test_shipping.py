@@ -58,6 +58,7 @@ def test_the_card_stands_in_the_artefact_and_names_what_matters(folder: Path) ->
         "peak in box",
         "## Limits",
         "python -m training run --scenario",
+        "learning_rate: 0.01",
     ):
         assert words in card, words
 

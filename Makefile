@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: vendor translations help demo up doctor test check bench lock docs migrate password secrets clean-state environment environment-dev
+.PHONY: fuzz vendor translations help demo up doctor test check bench lock docs migrate password secrets clean-state environment environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -31,6 +31,9 @@ check: environment-dev ## lint, format, types, import rules, one migration head
 
 bench: environment-dev ## measure speed on this machine: every figure comes from here
 	@exec $(PY) -m benchmarks.inference $(ARGS)
+
+fuzz: environment-dev ## look for files that break reading, for a stated time (ARGS=--minutes=10)
+	@exec $(PY) -m tests.fuzz $(ARGS)
 
 lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@exec $(PY) -m ops.lock $(ARGS)

@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz vendor translations help demo up doctor test check bench lock docs migrate password secrets clean-state environment environment-dev
+.PHONY: fuzz vendor translations help demo up doctor test check bench lock docs migrate password secrets clean-state sweep environment environment-train environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -34,6 +34,12 @@ bench: environment-dev ## measure speed on this machine: every figure comes from
 
 fuzz: environment-dev ## look for files that break reading, for a stated time (ARGS=--minutes=10)
 	@exec $(PY) -m tests.fuzz $(ARGS)
+
+sweep: environment-train ## train a set of scenarios and show the leaderboard (ARGS="--scenarios thesis.yaml --dataset NAME")
+	@exec $(PY) -m ops sweep $(ARGS)
+
+environment-train: ## install what training needs (TensorFlow); a running `make up` notices within a minute
+	@sh ops/python.sh ops/environment.py train
 
 lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@exec $(PY) -m ops.lock $(ARGS)

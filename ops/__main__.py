@@ -6,6 +6,7 @@ a fault of ours.
 
 import argparse
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="push a synthetic study through the running system")
     doctor.add_argument("--timeout", type=float, default=60.0, metavar="S", help="for the round trip, seconds")
+
+    sweep = commands.add_parser("sweep", help="train a set of scenarios and show the leaderboard")
+    what = sweep.add_mutually_exclusive_group(required=True)
+    what.add_argument("--scenarios", metavar="FILE", help="a name in config/scenarios, or a path")
+    what.add_argument("--follow", type=uuid.UUID, metavar="ID", help="show a sweep that is there already")
+    sweep.add_argument("--dataset", metavar="NAME", default="", help="a registered data set")
+    sweep.add_argument("--name", default="", help="what to call the sweep")
 
     settings = commands.add_parser("settings", help="list every setting")
     settings.add_argument("--write", action="store_true", help="write docs/settings.md")
@@ -63,6 +71,11 @@ def _run(wanted: argparse.Namespace) -> int:
         from ops import doctor
 
         return doctor.run(timeout_s=wanted.timeout)
+    if wanted.command == "sweep":
+        from ops import sweep
+
+        wish = sweep.Wish(wanted.scenarios or "", wanted.dataset, wanted.name, wanted.follow)
+        return sweep.run(wish)
     if wanted.command == "settings":
         from ops import settings_page
 

@@ -8,7 +8,7 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ import redis
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.queues import QUEUE_BATCH, QUEUE_INTAKE, QUEUE_INTERACTIVE
+from config.queues import QUEUE_BATCH, QUEUE_INTAKE, QUEUE_INTERACTIVE, QUEUE_REGISTRY, QUEUE_TRAINING
 from config.settings import Settings
 from db import migrate
 from db.blobs import BlobStore, StoreFull
@@ -27,6 +27,7 @@ from db.queries import heartbeats
 from db.queries.checkpoints import serving
 from db.session import Database
 from db.states import ItemState
+from db.workers import WorkerHeartbeat
 
 OLDEST_BROKER = (6, 2)
 """Older servers lack the command by which messages of a lost worker are brought back."""
@@ -193,6 +194,7 @@ def check_workers(settings: Settings) -> list[Answer]:
             model = serving(session)
             alive = heartbeats.alive(session, age_s=settings.worker_ready_age_s)
             ready = heartbeats.ready_workers(session, age_s=settings.worker_ready_age_s)
+            waiting = heartbeats.queue_facts(session)
             found = [
                 (set(worker.queues), worker.engine, int(worker.facts.get("resident_bytes", 0)), worker in ready)
                 for worker in alive
@@ -225,7 +227,24 @@ def check_workers(settings: Settings) -> list[Answer]:
         if intake
         else fail("intake worker", "none was seen lately", "see var/log/intake.log; start with make up")
     )
+    for queue in (QUEUE_REGISTRY, QUEUE_TRAINING):
+        of_queue = [worker for worker in alive if queue in worker.queues]
+        waits = waiting[queue].waiting if queue in waiting else 0
+        answers.append(_training_side(queue, of_queue, waits))
     return answers
+
+
+def _training_side(queue: str, workers: Sequence[WorkerHeartbeat], waits: int) -> Answer:
+    """Workers that no study needs: none is a fault only when something waits for them."""
+    name = f"{queue} worker"
+    able = [worker for worker in workers if not worker.facts.get("missing")]
+    if able:
+        return ok(name, f"{len(able)} alive")
+    if workers:
+        found, mend = f"{len(workers)} alive, but TensorFlow is not installed", "run make environment-train"
+    else:
+        found, mend = "none was seen lately", f"see var/log/{queue}.log; start with make up"
+    return warn(name, f"{found}; {waits} waiting", mend) if waits else ok(name, f"{found}; nothing waits for it")
 
 
 def check_queues(settings: Settings) -> list[Answer]:
@@ -239,7 +258,8 @@ def check_queues(settings: Settings) -> list[Answer]:
         return [fail("queues", f"cannot be asked about ({type(error).__name__})", "mend the database first")]
     finally:
         database.close()
-    oldest_s = max((facts.oldest_wait_s for facts in queues.values()), default=0.0)
+    # A run may well wait for hours while another one is trained.
+    oldest_s = max((facts.oldest_wait_s for name, facts in queues.items() if name != QUEUE_TRAINING), default=0.0)
     counts = ", ".join(f"{name} {facts.waiting}" for name, facts in queues.items() if facts.waiting) or "nothing waits"
     answers = [
         warn("queues", f"{counts}; the oldest for {oldest_s:.0f} s", "more workers, or see why none takes it (log/)")

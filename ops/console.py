@@ -38,7 +38,7 @@ class Console:
         self._printer = Printer(sys.stdout, width=max([len("neurosight"), *map(len, names)]))
         self._colours = dict(zip(names, get_colours(), strict=False))
         self._lock = threading.RLock()
-        self._bar = ""
+        self._block: list[str] = []
 
     def service_line(self, name: str, raw: str) -> None:
         """Shows one line that a service wrote, shortened."""
@@ -61,15 +61,19 @@ class Console:
 
     def bar(self, done: int, total: int, text: str) -> None:
         """Draws the progress bar (terminals only)."""
-        if not self.tty:
-            return
         width = 32
         filled = width * done // max(total, 1)
+        self.block([f"  [{'█' * filled}{'·' * (width - filled)}] {done}/{total} {text}"])
+
+    def block(self, lines: Sequence[str]) -> None:
+        """Draws lines that the next call, or any other output, replaces (terminals only)."""
+        if not self.tty:
+            return
+        size = shutil.get_terminal_size()
         with self._lock:
             self._clear_bar()
-            self._bar = f"  [{'█' * filled}{'·' * (width - filled)}] {done}/{total} {text}"
-            columns = shutil.get_terminal_size().columns
-            sys.stdout.write(self._bar[: columns - 1])
+            self._block = [line[: size.columns - 1] for line in lines[-(size.lines - 1) :]]
+            sys.stdout.write("\n".join(self._block))
             sys.stdout.flush()
 
     def end_bar(self) -> None:
@@ -88,9 +92,9 @@ class Console:
             self._printer.write(Message(type="line", data=text, time=datetime.now(), name=name, colour=colour))
 
     def _clear_bar(self) -> None:
-        if self._bar:
-            sys.stdout.write("\r\033[2K")
-            self._bar = ""
+        if self._block:
+            sys.stdout.write("\r\033[2K" + "\033[1A\033[2K" * (len(self._block) - 1))
+            self._block = []
 
 
 def shorten(raw: str) -> tuple[str, str]:

@@ -25,6 +25,8 @@ POLL_S = 0.4
 BAR_WIDTH = 20
 PATIENCE_S = 30.0
 READY_TIMEOUT_S = 180.0
+NOT_NEEDED = frozenset({"registry", "training"})
+"""The tour trains nothing, and starts sooner without these."""
 NOTICE = "Research use only. Not for diagnosis or treatment decisions."
 
 FINDINGS = {
@@ -79,7 +81,7 @@ def run(*, once: bool, study: Path | None = None) -> int:
             while not supervisor.stopping:
                 time.sleep(POLL_S)
 
-    return launcher.launch(tour, quiet=True, give_up_after_s=READY_TIMEOUT_S)
+    return launcher.launch(tour, quiet=True, without=NOT_NEEDED, give_up_after_s=READY_TIMEOUT_S)
 
 
 def _classify(client: Client, chosen: Path, console: Console, supervisor: Supervisor) -> Document | None:

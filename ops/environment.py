@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {
     # what is wanted: the lock files that satisfy it, the one to install first
-    "runtime": ("requirements.lock", "requirements-dev.lock"),
+    "runtime": ("requirements.lock", "requirements-train.lock", "requirements-dev.lock"),
+    "train": ("requirements-train.lock", "requirements-dev.lock"),
     "dev": ("requirements-dev.lock",),
 }
 STAMP_PREFIX = ".neurosight-installed-"
@@ -182,7 +183,7 @@ def _one_at_a_time(folder: Path) -> Iterator[int]:
 
 
 def main() -> int:
-    """Command line: `environment.py runtime|dev`; the folder is `$VENV` or `.venv`."""
+    """Command line: `environment.py runtime|train|dev`; the folder is `$VENV` or `.venv`."""
     kind = sys.argv[1] if len(sys.argv) == 2 else ""
     if kind not in KINDS:
         print(f"environment.py: received {sys.argv[1:]}; expected one of: {', '.join(KINDS)}", file=sys.stderr)

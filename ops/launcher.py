@@ -39,6 +39,7 @@ EXPECTED = (
 """What can go wrong at a start and says by itself what to do."""
 
 WhenReady = Callable[[local.Local, Console, Supervisor], None]
+Probe = Callable[[local.Local], tuple[bool, str]]
 
 
 def launch(
@@ -46,6 +47,8 @@ def launch(
     *,
     quiet: bool,
     procfile: Path | None = None,
+    without: frozenset[str] = frozenset(),
+    probe: Probe | None = None,
     before: Callable[[local.Local, Console], None] | None = None,
     give_up_after_s: float | None = None,
 ) -> int:
@@ -55,6 +58,8 @@ def launch(
         when_ready: Gets the state, the console and the supervisor; it may ask the supervisor to stop.
         quiet: Show only the services' warnings and errors.
         procfile: Another list of services than the repository's.
+        without: Services that are not started.
+        probe: Whether the system is ready, and what is missing; without one, the web is asked.
         before: Called once the database is migrated, before anything runs.
         give_up_after_s: End everything with status 1 when the system is not ready by then, seconds; None: keep waiting,
             and keep saying what for.
@@ -66,7 +71,8 @@ def launch(
     with local.only_launcher(var_dir) as lock:
         state = local.prepare(var_dir)
         commands = read_procfile(
-            procfile or ROOT / "Procfile", without=frozenset() if state.embedded_broker else frozenset({"broker"})
+            procfile or ROOT / "Procfile",
+            without=without if state.embedded_broker else without | {"broker"},
         )
         console = Console(list(commands), quiet=quiet)
         for note in state.notes:
@@ -95,7 +101,7 @@ def launch(
         )
         watcher = threading.Thread(
             target=_await_ready,
-            args=(state, console, supervisor, when_ready, give_up_after_s),
+            args=(state, console, supervisor, when_ready, probe or _ask_web, give_up_after_s),
             name="readiness",
             daemon=True,
         )
@@ -123,6 +129,10 @@ def readiness(url: str) -> tuple[bool, str]:
         return False, NO_ANSWER
 
 
+def _ask_web(state: local.Local) -> tuple[bool, str]:
+    return readiness(state.web_url)
+
+
 def _missing(body: bytes) -> str:
     """The checks that failed, from the body of a 503 answer."""
     try:
@@ -142,13 +152,14 @@ def _await_ready(
     console: Console,
     supervisor: Supervisor,
     when_ready: WhenReady,
+    probe: Probe,
     give_up_after_s: float | None,
 ) -> None:
     started = time.monotonic()
     silence_s = STILL_WAITING_S
     next_word = started + silence_s
     while not supervisor.stopping:
-        ready, missing = readiness(state.web_url)
+        ready, missing = probe(state)
         waited_s = time.monotonic() - started
         if ready:
             supervisor.was_ready = True

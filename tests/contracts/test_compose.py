@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from config.queues import QUEUE_TRAINING, QUEUES
+from config.queues import QUEUES
 from config.settings import ROOT, Settings, load_settings
 from ops.container_secrets import render
 from worker.__main__ import ROLES
@@ -67,17 +67,16 @@ def test_the_settings_of_each_service_are_accepted(monkeypatch: pytest.MonkeyPat
             for key, value in SERVICES[name]["environment"].items():
                 inside.setenv(key, re.sub(r"\$\{(\w+):[^}]*\}", lambda found: secrets[found[1]], value))
             settings = load_settings(var_dir=tmp_path)
-        if name != "training":
-            assert settings.environment == "production", name
-            assert settings.secure_cookies, name
-            assert settings.database_url.startswith("postgresql+psycopg://"), name
+        assert settings.environment == "production", name
+        assert settings.secure_cookies, name
+        assert settings.database_url.startswith("postgresql+psycopg://"), name
 
 
 def test_no_secret_has_a_default_and_all_are_drawn() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{(\w+)", text))
     optional = set(re.findall(r"\$\{(\w+):-", text))
-    assert optional == {"COMMIT", "TRAINING_SCENARIO", "TRAINING_DATA", "TRAINING_WEIGHTS"}
+    assert optional == {"COMMIT", "TRAINING_DATA", "TRAINING_WEIGHTS"}
     assert set(re.findall(r"\$\{(\w+):\?", text)) == used - optional
     drawn = dict(line.split("=", 1) for line in render().splitlines() if not line.startswith("#"))
     assert set(drawn) == used - optional
@@ -106,18 +105,18 @@ def test_containers_get_longer_to_end_than_workers_take(name: str) -> None:
 
 def test_servers_and_workers_say_how_they_are() -> None:
     without = {name for name in SERVICES if "healthcheck" not in SERVICES[name]}
-    assert without == {"prepare", "dispatcher", "training", "flower"}, "these end, or are seen through the others"
+    assert without == {"prepare", "dispatcher", "flower"}, "these end, or are seen through the others"
 
 
 def test_every_queue_is_consumed() -> None:
-    """Local: by the Procfile. Containers: by a service. Training has its own program and no queue consumer yet."""
+    """Local: by the Procfile. Containers: by a service."""
     for where in (
         (ROOT / "Procfile").read_text(),
         json.dumps([service.get("command") for service in SERVICES.values()]),
     ):
         roles = [role for role in ROLES if re.search(rf'worker"?,? "?{role}\b', where)]
         consumed = {queue for role in roles for queue in ROLES[role].queues}
-        assert consumed == set(QUEUES) - {QUEUE_TRAINING}
+        assert consumed == set(QUEUES)
 
 
 def test_the_broker_keeps_what_it_is_given() -> None:

@@ -19,7 +19,6 @@ from config import scenario_texts
 from config.queues import QUEUE_REGISTRY
 from config.settings import Settings, SettingsError, load_settings
 from db.datasets import TrainingDataset
-from db.doorbell import Doorbell
 from db.queries import audit, heartbeats, sweep_views, sweeps
 from db.queries.sweep_views import Remaining, SweepView
 from db.session import Database
@@ -85,7 +84,7 @@ def read_scenarios(wanted: str) -> tuple[str, str]:
 
 
 def begin(database: Database, settings: Settings, wish: Wish) -> uuid.UUID:
-    """Commits the sweep and rings.
+    """Commits the sweep; the dispatcher rings for it within seconds.
 
     Raises:
         Wrong: No such data set, or not ready.
@@ -107,9 +106,6 @@ def begin(database: Database, settings: Settings, wish: Wish) -> uuid.UUID:
         except sweeps.SweepRefused as error:
             raise Wrong(str(error)) from None
         audit.record(session, audit.SYSTEM, "sweep.create", object_kind="sweep", object_id=created.sweep_id)
-    doorbell = Doorbell(settings)
-    doorbell.ring_committed(database, created.item_ids)
-    doorbell.close()
     return created.sweep_id
 
 

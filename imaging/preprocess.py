@@ -175,34 +175,39 @@ def _find_head(pixels: Float32, low: float, high: float, threshold: float) -> UI
     if bright <= dark:
         return None
     cut = dark + max(1.0, threshold * (bright - dark))
-    binary = (levels > cut).astype(np.uint8)
+    binary = cv2.threshold(levels, int(cut), 1, cv2.THRESH_BINARY)[1]  # whole levels: above `cut` is above its floor
     # A frame drawn along the picture's edge would join everything into one box: what touches only the edge goes.
     binary[[0, -1], :] = 0
     binary[:, [0, -1]] = 0
     # Opening removes burnt-in letters and ruler marks (strokes of one or two pixels at this size).
     opened = cv2.morphologyEx(binary, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    count, parts = cv2.connectedComponents(opened, connectivity=8, ltype=cv2.CV_16U)
     if count < 2:
         return None
-    areas = stats[1:, cv2.CC_STAT_AREA]
+    areas = np.bincount(parts.ravel(), minlength=count)[1:]
     largest = int(areas.max())
     if largest < 0.01 * binary.size:
         return None
-    hull = _hull(parts, np.flatnonzero(areas >= 0.2 * largest) + 1)
+    if count == 2:
+        return _hull(opened)  # nothing else to be joined
+    hull = _hull(_chosen(parts, areas >= 0.2 * largest))
     # The scalp often stands apart from the brain, broken by dark bone: its pieces are within reach of the brain's hull,
     # which marks and letters in the picture's corners are not.
     reach = cv2.dilate(hull, np.ones((17, 17), np.uint8))
-    within = np.bincount(parts.ravel(), weights=reach.ravel(), minlength=count)[1:]
-    return _hull(parts, np.flatnonzero((areas >= 0.002 * largest) & (within >= 0.8 * areas)) + 1)
+    within = np.bincount(parts[reach.view(np.bool_)], minlength=count)[1:]
+    return _hull(_chosen(parts, (areas >= 0.002 * largest) & (within >= 0.8 * areas)))
 
 
-def _hull(parts: npt.NDArray[Any], chosen: npt.NDArray[np.int64]) -> UInt8:
-    """The filled convex hull of the chosen parts of a labelled picture, uint8 of the same shape."""
-    lookup = np.zeros(int(parts.max()) + 1, np.uint8)
-    lookup[chosen] = 1
-    outlines, _ = cv2.findContours(lookup[parts], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+def _chosen(parts: npt.NDArray[np.uint16], which: npt.NDArray[np.bool_]) -> UInt8:
+    """Those parts of a labelled picture (0 is none of them) for which `which` says so; uint8, 1 inside."""
+    return np.take(np.concatenate(([False], which)).view(np.uint8), parts)
+
+
+def _hull(binary: UInt8) -> UInt8:
+    """The filled convex hull of everything that is not zero, uint8 of the same shape, 1 inside."""
+    outlines, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     hull = cv2.convexHull(np.concatenate(outlines))
-    return np.asarray(cv2.fillConvexPoly(np.zeros(parts.shape, np.uint8), hull, 1), np.uint8)
+    return np.asarray(cv2.fillConvexPoly(np.zeros(binary.shape, np.uint8), hull, 1), np.uint8)
 
 
 def _square(mask: UInt8 | None, shape: tuple[int, ...], margin: float) -> Box:
@@ -256,7 +261,7 @@ def _normalise(image: Float32, inside: UInt8 | None, low: float, high: float, pr
     """Bring the percentiles and the median within the head to fixed levels and flatten the rest.
 
     Args:
-        image: float32 (size, size) in source units.
+        image: float32 (size, size) in source units; it is overwritten.
         inside: uint8 (size, size) head mask, or None for the whole picture.
         low: Smallest source value.
         high: Largest source value.
@@ -268,7 +273,8 @@ def _normalise(image: Float32, inside: UInt8 | None, low: float, high: float, pr
     span = high - low
     if span <= 1e-6 * max(1.0, abs(high)):
         return np.zeros_like(image)
-    unit = (image - np.float32(low)) * np.float32(1.0 / span)
+    unit = np.subtract(image, np.float32(low), out=image)
+    unit *= np.float32(1.0 / span)
     # The upper edge of a histogram is exclusive, and rounding can carry the brightest pixel just beyond 1.
     histogram = cv2.calcHist([unit], [0], inside, [_HISTOGRAM_BINS], [-1e-3, 1.001]).ravel().cumsum()
     if histogram[-1] == 0:
@@ -280,12 +286,19 @@ def _normalise(image: Float32, inside: UInt8 | None, low: float, high: float, pr
 
     dark, bright = level(preprocessing.low_percentile), level(preprocessing.high_percentile)
     bright = max(bright, dark + 1.0 / _HISTOGRAM_BINS)
-    scaled: npt.NDArray[Any] = np.clip((unit - np.float32(dark)) * np.float32(1.0 / (bright - dark)), 0, 1)
+    scaled = unit
+    scaled -= np.float32(dark)
+    scaled *= np.float32(1.0 / (bright - dark))
+    np.clip(scaled, 0, 1, out=scaled)
+    outside = None if inside is None or not preprocessing.flatten else inside ^ 1
     if preprocessing.median:
-        middle = float(np.clip((level(50) - dark) / (bright - dark), 0.02, 0.98))
+        middle = min(max((level(50) - dark) / (bright - dark), 0.02), 0.98)
         # Bounded, so that a nearly black or nearly white picture is not turned into amplified noise.
-        power = float(np.clip(np.log(preprocessing.median) / np.log(middle), 0.4, 2.5))
-        scaled = cv2.pow(scaled, power)
-    if inside is not None and preprocessing.flatten:
-        scaled = cv2.bitwise_and(scaled, scaled, mask=inside)
+        power = min(max(float(np.log(preprocessing.median) / np.log(middle)), 0.4), 2.5)
+        if outside is not None:
+            # It is cleared below; until then it must not be zero, whose powers cost three times as much as others.
+            scaled += outside
+        scaled = cv2.pow(scaled, power, dst=scaled)
+    if outside is not None:
+        scaled *= inside
     return np.asarray(scaled, np.float32)

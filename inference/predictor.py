@@ -16,7 +16,7 @@ from itertools import islice
 from os import sched_getaffinity
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ Float32 = npt.NDArray[np.float32]
 Slice = Frame | npt.NDArray[np.floating[Any]]
 Source = TypeVar("Source")
 Result = TypeVar("Result")
+
+STINT: Final = 8
+"""So many slices a thread reads and prepares before it has them computed, where an engine takes each by itself. The
+network empties the processor's caches: what runs between two slices starts cold, eight in a row only the first time."""
 
 SLICE_ERRORS: Final = (RejectedFile, PreprocessingError)
 """What may be wrong with a slice itself; anything else is the system's fault and is not swallowed."""
@@ -80,7 +84,7 @@ class Predictor:
         self.digest: str = artefact.digest
         self.engine: Engine = engine
         count = max(threads or len(sched_getaffinity(0)), engine.lanes)
-        self._window = 2 * max(engine.group, count)
+        self._count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="slices")
 
     def predict(self, frames: Sequence[Slice]) -> list[Prediction]:
@@ -119,11 +123,15 @@ class Predictor:
             Exception: Whatever else `read` raises, unchanged; results before it were yielded.
         """
         if self.engine.group == 1:
-            # Each thread takes a slice from its file to its result: every core is busy, none waits for a batch.
-            yield from self._ahead(sources, lambda source: self._whole(source, read))
+            # Each thread takes slices from their files to their results: every core is busy, none waits for a batch.
+            for stint in self._ahead(_stints(sources), lambda stint: self._whole(stint, read), 2 * self._count):
+                yield from stint.results
+                if stint.error is not None:
+                    raise stint.error
             return
         group: list[tuple[Source, Prepared | Exception]] = []
-        for item in self._ahead(sources, lambda source: self._prepare(source, read)):
+        window = 2 * max(self.engine.group, self._count)
+        for item in self._ahead(sources, lambda source: (source, self._prepare(source, read)), window):
             group.append(item)
             if len(group) == self.engine.group:
                 yield from self._run(group)
@@ -154,28 +162,33 @@ class Predictor:
         """Closes it."""
         self.close()
 
-    def _ahead(self, sources: Iterable[Source], work: Callable[[Source], Result]) -> Iterator[tuple[Source, Result]]:
-        """Does `work` in threads on a bounded number of sources ahead; yields in order."""
+    def _ahead(
+        self, sources: Iterable[Source], work: Callable[[Source], Result], window: int
+    ) -> Iterator[Result]:
+        """Does `work` in threads on at most `window` sources ahead; yields in order."""
         upcoming = iter(sources)
-        waiting: deque[tuple[Source, Future[Result]]] = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
             while True:
-                for source in islice(upcoming, self._window - len(waiting)):
-                    waiting.append((source, self._pool.submit(work, source)))
+                for source in islice(upcoming, window - len(waiting)):
+                    waiting.append(self._pool.submit(work, source))
                 if not waiting:
                     return
-                source, future = waiting.popleft()
-                yield source, future.result()
+                yield waiting.popleft().result()
         finally:
-            for _, future in waiting:
+            for future in waiting:
                 future.cancel()
 
-    def _whole(self, source: Source, read: Callable[[Source], Slice]) -> Prediction | Exception:
-        prepared = self._prepare(source, read)
-        if isinstance(prepared, Exception):
-            return prepared
-        output = self.engine.run(prepared.image[np.newaxis, ..., np.newaxis])
-        return _prediction(self.manifest, output, 0, prepared)
+    def _whole(self, sources: list[Source], read: Callable[[Source], Slice]) -> "_Stint[Source]":
+        group: list[tuple[Source, Prepared | Exception]] = []
+        fault: Exception | None = None
+        for source in sources:
+            try:
+                group.append((source, self._prepare(source, read)))
+            except Exception as error:  # told to the caller after the results before it
+                fault = error
+                break
+        return _Stint(list(self._run(group)), fault)
 
     def _prepare(self, source: Source, read: Callable[[Source], Slice]) -> Prepared | Exception:
         try:
@@ -222,6 +235,20 @@ def open_predictor(path: Path, expected_digest: str | None = None, engine: str =
         predictor.close()
         raise
     return predictor
+
+
+@dataclass(frozen=True, slots=True)
+class _Stint(Generic[Source]):
+    """What became of a few slices, and what ended them early."""
+
+    results: list[tuple[Source, Prediction | Exception]]
+    error: Exception | None
+
+
+def _stints(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    upcoming = iter(sources)
+    while stint := list(islice(upcoming, STINT)):
+        yield stint
 
 
 def _prediction(manifest: Manifest, output: EngineOutput, row: int, prepared: Prepared) -> Prediction:

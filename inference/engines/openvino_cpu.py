@@ -66,10 +66,9 @@ class OpenVinoEngine:
                 f"OpenVINO cannot use the graph of this model: {error}. Export the model again with this version."
             ) from None
         _check_graph(compiled, artefact.manifest)
-        self._indices = {name: _index(compiled, name) for name in _OUTPUTS}
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for _ in range(self._threads):
-            self._idle.put(compiled.create_infer_request())
+            self._idle.put(_Lane(compiled))
 
     @property
     def device(self) -> str:
@@ -90,20 +89,21 @@ class OpenVinoEngine:
         """See `inference.engines.base.Engine.run`."""
         check_images(images, self._manifest.network.input_size)
         output = allocate(self._manifest, len(images))
-        running: deque[tuple[Any, int]] = deque()
+        running: deque[tuple[_Lane, int]] = deque()
         try:
             for row in range(len(images)):
-                request = self._next_request(running, output)
-                request.start_async({0: np.ascontiguousarray(images[row : row + 1])})
-                running.append((request, row))
+                lane = self._next_lane(running, output)
+                lane.image[...] = images[row]
+                lane.request.start_async()
+                running.append((lane, row))
             while running:
                 self._idle.put(self._finish(running, output))
         finally:
             # After an error: no request may go on writing, and none may be lost to later calls.
             while running:
-                request, _ = running.popleft()
-                request.wait()
-                self._idle.put(request)
+                lane, _ = running.popleft()
+                lane.request.wait()
+                self._idle.put(lane)
         check_output(output)
         return output
 
@@ -112,22 +112,35 @@ class OpenVinoEngine:
         for _ in range(self._threads):
             self._idle.get()
 
-    def _next_request(self, running: deque[tuple[Any, int]], output: EngineOutput) -> Any:
-        """A request that is free; when there is none, this call's own oldest one, once its result is kept."""
+    def _next_lane(self, running: "deque[tuple[_Lane, int]]", output: EngineOutput) -> "_Lane":
+        """A lane that is free; when there is none, this call's own oldest one, once its result is kept."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            # Waiting for others while holding requests could lock two calls against each other.
+            # Waiting for others while holding lanes could lock two calls against each other.
             return self._finish(running, output) if running else self._idle.get()
 
-    def _finish(self, running: deque[tuple[Any, int]], output: EngineOutput) -> Any:
+    def _finish(self, running: "deque[tuple[_Lane, int]]", output: EngineOutput) -> "_Lane":
         """Waits for the oldest request of a call and copies its results into its row."""
-        request, row = running[0]
-        request.wait()
-        for name, index in self._indices.items():
-            getattr(output, name)[row] = request.get_output_tensor(index).data[0]
+        lane, row = running[0]
+        lane.request.wait()
+        lane.keep(output, row)
         running.popleft()
-        return request
+        return lane
+
+
+class _Lane:
+    """One inference request, and its input and outputs as arrays (the graph's shapes are fixed, so they stay)."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.request = compiled.create_infer_request()
+        self.image = self.request.get_input_tensor(0).data
+        self._outputs = {name: self.request.get_output_tensor(_index(compiled, name)).data for name in _OUTPUTS}
+
+    def keep(self, output: EngineOutput, row: int) -> None:
+        """Copies the results into a row."""
+        for name, values in self._outputs.items():
+            getattr(output, name)[row] = values[0]
 
 
 def _index(compiled: Any, name: str) -> int:

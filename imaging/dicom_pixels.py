@@ -29,8 +29,8 @@ from imaging.intensity import WindowFunction
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
 
-_SMALLEST_SLOPE, _LARGEST = 1e-12, 1e12
-_FUNCTIONS: dict[str, WindowFunction] = {
+SMALLEST_SLOPE, LARGEST = 1e-12, 1e12
+FUNCTIONS: dict[str, WindowFunction] = {
     "LINEAR": "LINEAR",
     "LINEAR_EXACT": "LINEAR_EXACT",
     "SIGMOID": "SIGMOID",
@@ -113,13 +113,38 @@ def _displayed(
     dataset = header.dataset
     padded = _padding(dataset, stored, layout)
     values = _modality(header, stored, index)
-    shown, rule = _voi(header, values, index, limits, layout)
+    shown, rule = _voi(header, values, index, limits)
+    return as_shown(stored, values, shown, rule, padded, inverted=layout.photometric == "MONOCHROME1")
+
+
+def as_shown(
+    stored: NDArray[Any],
+    values: NDArray[Any],
+    shown: Pixels | None,
+    rule: Intensity,
+    padded: NDArray[np.bool_] | None,
+    *,
+    inverted: bool,
+) -> tuple[Pixels, Intensity]:
+    """The end of the chain: what is shown without a usable VOI, inversion, padding.
+
+    Args:
+        stored: Stored values, shape (rows, columns).
+        values: The same after the modality transformation; `stored` itself when there was none.
+        shown: Grey in [0, 1] after the VOI transformation, or None when there is no usable one.
+        rule: How `shown` was made.
+        padded: True where a pixel is padding; None when none is.
+        inverted: Whether the lowest value is white (MONOCHROME1).
+
+    Returns:
+        Grey in [0, 1], float32, and the rule by which it was made.
+    """
     if shown is None and stored.dtype == np.uint8 and values is stored:
         # Eight bits without a window were made to be looked at, as in a PNG: keep them as they are.
         shown, rule = intensity.full_range(stored), Intensity.FULL_RANGE
     if shown is None:
         shown, rule = intensity.stretch(values, None if padded is None else ~padded), Intensity.MIN_MAX
-    if layout.photometric == "MONOCHROME1":
+    if inverted:
         shown = np.subtract(1, shown, dtype=np.float32)
     if padded is not None:
         shown[padded] = 0
@@ -166,12 +191,12 @@ def _modality(header: Header, stored: NDArray[Any], index: int) -> NDArray[Any]:
     slope, intercept = 1.0, 0.0
     if attribute(source, "RescaleSlope") is not None:
         found = number(source, "RescaleSlope")
-        if found is None or not _SMALLEST_SLOPE <= abs(found) <= _LARGEST:
+        if found is None or not SMALLEST_SLOPE <= abs(found) <= LARGEST:
             raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleSlope")
         slope = found
     if attribute(source, "RescaleIntercept") is not None:
         offset = number(source, "RescaleIntercept")
-        if offset is None or abs(offset) > _LARGEST:
+        if offset is None or abs(offset) > LARGEST:
             raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleIntercept")
         intercept = offset
     if slope == 1 and intercept == 0:
@@ -179,9 +204,7 @@ def _modality(header: Header, stored: NDArray[Any], index: int) -> NDArray[Any]:
     return intensity.linear(stored, slope, intercept, np.float64 if stored.dtype.itemsize > 2 else np.float32)
 
 
-def _voi(
-    header: Header, values: NDArray[Any], index: int, limits: Limits, layout: Layout
-) -> tuple[Pixels | None, Intensity]:
+def _voi(header: Header, values: NDArray[Any], index: int, limits: Limits) -> tuple[Pixels | None, Intensity]:
     dataset = header.dataset
     group = functional_group(dataset, index, "FrameVOILUTSequence")
     source = group if group is not None else dataset
@@ -195,7 +218,7 @@ def _voi(
     centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     if centre is None or width is None:
         return None, Intensity.MIN_MAX
-    function = _FUNCTIONS.get((text(source, "VOILUTFunction", limits) or "LINEAR").upper(), "LINEAR")
+    function = FUNCTIONS.get((text(source, "VOILUTFunction", limits) or "LINEAR").upper(), "LINEAR")
     return intensity.window(values, centre, width, function), Intensity.WINDOW
 
 

@@ -18,7 +18,8 @@ from imaging.dicom import open_header
 from imaging.dicom_facts import check_analysed, facts_of, geometry_of, identity_of
 from imaging.dicom_layout import has_pixels, layout_of
 from imaging.dicom_pixels import iter_dicom
-from imaging.frames import Frame, ImageInfo, Kind
+from imaging.dicom_plain import plain_pixels
+from imaging.frames import Frame, ImageInfo, Kind, Pixels
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile, access_rejection
 from imaging.raster import inspect_raster, iter_raster
@@ -44,7 +45,7 @@ def inspect(source: Source, limits: Limits) -> ImageInfo:
     """
     source, size_bytes, kind = _recognised(source, limits)
     if kind is not Kind.DICOM:
-        return inspect_raster(kind, _bytes_of(source), limits)
+        return inspect_raster(kind, _mapped(source), limits)
     header = open_header(source, limits)
     with closing(header):
         pixels = has_pixels(header)
@@ -81,7 +82,7 @@ def iter_frames(source: Source, limits: Limits, indices: Iterable[int] | None = 
     """
     source, _, kind = _recognised(source, limits)
     if kind is not Kind.DICOM:
-        yield from iter_raster(kind, _bytes_of(source), limits, indices)
+        yield from iter_raster(kind, _mapped(source), limits, indices)
         return
     header = open_header(source, limits)
     with closing(header):
@@ -123,8 +124,30 @@ def read_frame(source: Source, index: int, limits: Limits) -> Frame:
     return frame
 
 
+def read_pixels(source: Source, index: int, limits: Limits) -> Pixels:
+    """Decode one frame's pixels and nothing else: what a network sees.
+
+    Args:
+        source: Path of a file, or its bytes.
+        index: Frame number, counted from 0.
+        limits: Bounds.
+
+    Returns:
+        The pixels that :func:`read_frame` gives, to the bit: float32, shape (rows, columns), grey in [0, 1].
+
+    Raises:
+        RejectedFile: The file is no readable image, or has no such frame.
+    """
+    source, _, kind = _recognised(source, limits)
+    if kind is Kind.DICOM and index == 0 and isinstance(source, bytes):
+        pixels = plain_pixels(source, limits)
+        if pixels is not None:
+            return pixels
+    return read_frame(source, index, limits).pixels
+
+
 def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind]:
-    """Check the size and tell the format.
+    """Check the size, tell the format, and give the bytes of a file that is not long, so that it is read once.
 
     Raises:
         RejectedFile: Too large, not there, or of no readable format.
@@ -134,14 +157,16 @@ def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind
     else:
         source = Path(source)
         try:
-            with source.open("rb") as file:
+            with source.open("rb", buffering=0) as file:
                 size_bytes = os.fstat(file.fileno()).st_size
-                head = file.read(HEAD_BYTES)
+                head = file.read(HEAD_BYTES if size_bytes > _MAPPED_BEYOND_BYTES else size_bytes)
         except OSError as error:
             raise access_rejection(error) from error
+        if len(head) == size_bytes:
+            source = head
     if size_bytes > limits.max_file_bytes:
         raise RejectedFile(Reason.FILE_BYTES, found=size_bytes, limit=limits.max_file_bytes)
-    sniffed = sniff(head)
+    sniffed = sniff(head[:HEAD_BYTES])
     if sniffed.rejection is not None:
         raise sniffed.rejection
     if not isinstance(sniffed.kind, Kind):
@@ -149,14 +174,12 @@ def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind
     return source, size_bytes, sniffed.kind
 
 
-def _bytes_of(source: Path | bytes) -> bytes | mmap.mmap:
-    """Give a picture's bytes; those of a long file stay on the disk until they are asked for."""
+def _mapped(source: Path | bytes) -> bytes | mmap.mmap:
+    """Give a picture's bytes; those of a long file, which was not read, stay on the disk until they are asked for."""
     if isinstance(source, bytes):
         return source
     try:
         with source.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > _MAPPED_BEYOND_BYTES:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return file.read()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise access_rejection(error) from error

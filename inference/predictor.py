@@ -162,9 +162,7 @@ class Predictor:
         """Closes it."""
         self.close()
 
-    def _ahead(
-        self, sources: Iterable[Source], work: Callable[[Source], Result], window: int
-    ) -> Iterator[Result]:
+    def _ahead(self, sources: Iterable[Source], work: Callable[[Source], Result], window: int) -> Iterator[Result]:
         """Does `work` in threads on at most `window` sources ahead; yields in order."""
         upcoming = iter(sources)
         waiting: deque[Future[Result]] = deque()

@@ -14,7 +14,6 @@ import queue
 from collections import deque
 from typing import Any
 
-import numpy as np
 import openvino
 
 from inference.artefact import Artefact

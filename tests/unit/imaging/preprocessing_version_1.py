@@ -5,6 +5,8 @@ differs in a single bit would change what stored results mean. So this file is n
 changed together with the product; another arithmetic needs another version.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +64,7 @@ def _find_head(pixels: Float32, low: float, high: float, threshold: float) -> UI
     return _hull(parts, np.flatnonzero((areas >= 0.002 * largest) & (within >= 0.8 * areas)) + 1)
 
 
-def _hull(parts: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64]) -> UInt8:
+def _hull(parts: Any, chosen: npt.NDArray[np.int64]) -> UInt8:
     """The filled convex hull of the chosen parts of a labelled picture, uint8 of the same shape."""
     lookup = np.zeros(int(parts.max()) + 1, np.uint8)
     lookup[chosen] = 1
@@ -90,7 +92,7 @@ def _resample(pixels: Float32, box: Box, size: int, fill: float) -> Float32:
     height, width = pixels.shape
     top, left = max(0, -box.y0), max(0, -box.x0)
     bottom, right = max(0, box.y1 - height), max(0, box.x1 - width)
-    crop: npt.NDArray[np.float32] = pixels[max(0, box.y0) : min(height, box.y1), max(0, box.x0) : min(width, box.x1)]
+    crop: Any = pixels[max(0, box.y0) : min(height, box.y1), max(0, box.x0) : min(width, box.x1)]
     if top or left or bottom or right:
         crop = cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill)
     way = cv2.INTER_AREA if crop.shape[0] > size else cv2.INTER_LINEAR
@@ -129,7 +131,7 @@ def _normalise(image: Float32, inside: UInt8 | None, low: float, high: float, pr
 
     dark, bright = level(preprocessing.low_percentile), level(preprocessing.high_percentile)
     bright = max(bright, dark + 1.0 / 1024)
-    scaled: npt.NDArray[np.float32] = np.clip((unit - np.float32(dark)) * np.float32(1.0 / (bright - dark)), 0, 1)
+    scaled: Any = np.clip((unit - np.float32(dark)) * np.float32(1.0 / (bright - dark)), 0, 1)
     if preprocessing.median:
         middle = float(np.clip((level(50) - dark) / (bright - dark), 0.02, 0.98))
         # Bounded, so that a nearly black or nearly white picture is not turned into amplified noise.

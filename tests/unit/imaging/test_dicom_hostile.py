@@ -207,6 +207,7 @@ def test_a_length_beyond_the_file_reserves_nothing_in_a_long_file(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imaging.dicom._READ_WHOLE_BYTES", 100)
+    monkeypatch.setattr("imaging.reading._MAPPED_BEYOND_BYTES", 100)
     element = b"\x09\x00\x10\x10OB\x00\x00" + struct.pack("<I", 0xFFFFFFF0)
     path = tmp_path / "long.dcm"
     path.write_bytes(with_element(to_bytes(mr(PIXELS)), element))

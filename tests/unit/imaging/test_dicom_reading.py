@@ -61,6 +61,7 @@ def test_native_transfer_syntaxes(syntax: UID, source: str, tmp_path: Path, monk
     path.write_bytes(data)
     if source == "long path":
         monkeypatch.setattr("imaging.dicom._READ_WHOLE_BYTES", 100)
+        monkeypatch.setattr("imaging.reading._MAPPED_BEYOND_BYTES", 100)
     received = data if source == "bytes" else path
     info = inspect(received, LIMITS)
     assert (info.kind, info.rows, info.columns, info.frames, info.bits) == (Kind.DICOM, *PIXELS.shape, 1, 16)

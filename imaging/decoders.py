@@ -4,7 +4,8 @@ This module owns the pool of decoder processes of one worker, web server or comm
 program they run): it starts them when they are first needed, hands out one file at a time, copies pixels out of shared
 memory, and turns the end of a decoder into the reason why its file is refused. A decoder that crashes or runs out of
 memory is believed only when it was fresh; one that had read other files before may have been their victim, or the
-operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process.
+operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process, but for the
+pixels of the plain kind that :mod:`imaging.dicom_plain` takes without any library.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Final, Self, TypeVar
 import numpy as np
 
 from imaging import decoder_wire as wire
+from imaging.dicom_plain import read_plain
 from imaging.frames import Frame, ImageInfo, Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
@@ -110,6 +112,26 @@ class Decoders:
             DecodersUnavailable: There is no decoder to ask.
         """
         return self._asked(wire.request(wire.Wanted.FRAME, path, index), wire.Kinds.FRAME, wire.frame_of)
+
+    def read_pixels(self, path: Path, index: int) -> Pixels:
+        """Decode the pixels of one frame, which is all that a network or a picture needs.
+
+        Plain uncompressed DICOM is read here and now: nothing that could die of it is involved, and most of what a
+        slice costs to read would be the asking.
+
+        Args:
+            path: A local file.
+            index: Frame number, counted from 0.
+
+        Returns:
+            The pixels of :func:`imaging.reading.read_frame`: float32, shape (rows, columns), grey in [0, 1].
+
+        Raises:
+            RejectedFile: As for `read_frame`.
+            DecodersUnavailable: There is no decoder to ask.
+        """
+        plain = read_plain(path, self.limits) if index == 0 else None
+        return self.read_frame(path, index).pixels if plain is None else plain
 
     def close(self) -> None:
         """End the processes; waits for files that are being read."""

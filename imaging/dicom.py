@@ -86,7 +86,7 @@ MALFORMED = (
     zlib.error,
 )
 
-LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _READ_WHOLE_BYTES = 16 * 1024 * 1024
 _MAX_META_BYTES = 1024 * 1024
 
@@ -246,7 +246,7 @@ def _file_meta(head: bytes) -> _Meta:
         if group != 2 or not vr.isalpha():
             break
         start = position + 8
-        if vr in LONG_VRS:
+        if vr in _LONG_VRS:
             if position + 12 > len(head):
                 break
             length, start = struct.unpack_from("<I", head, position + 8)[0], position + 12

@@ -25,16 +25,8 @@ from imaging.dicom import MALFORMED, Header
 from imaging.dicom_facts import attribute, functional_group, geometry_of, item_of, number, text
 from imaging.dicom_layout import Layout
 from imaging.frames import Frame, Intensity, Pixels
-from imaging.intensity import WindowFunction
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
-
-SMALLEST_SLOPE, LARGEST = 1e-12, 1e12
-FUNCTIONS: dict[str, WindowFunction] = {
-    "LINEAR": "LINEAR",
-    "LINEAR_EXACT": "LINEAR_EXACT",
-    "SIGMOID": "SIGMOID",
-}
 
 
 def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:
@@ -114,41 +106,7 @@ def _displayed(
     padded = _padding(dataset, stored, layout)
     values = _modality(header, stored, index)
     shown, rule = _voi(header, values, index, limits)
-    return as_shown(stored, values, shown, rule, padded, inverted=layout.photometric == "MONOCHROME1")
-
-
-def as_shown(
-    stored: NDArray[Any],
-    values: NDArray[Any],
-    shown: Pixels | None,
-    rule: Intensity,
-    padded: NDArray[np.bool_] | None,
-    *,
-    inverted: bool,
-) -> tuple[Pixels, Intensity]:
-    """The end of the chain: what is shown without a usable VOI, inversion, padding.
-
-    Args:
-        stored: Stored values, shape (rows, columns).
-        values: The same after the modality transformation; `stored` itself when there was none.
-        shown: Grey in [0, 1] after the VOI transformation, or None when there is no usable one.
-        rule: How `shown` was made.
-        padded: True where a pixel is padding; None when none is.
-        inverted: Whether the lowest value is white (MONOCHROME1).
-
-    Returns:
-        Grey in [0, 1], float32, and the rule by which it was made.
-    """
-    if shown is None and stored.dtype == np.uint8 and values is stored:
-        # Eight bits without a window were made to be looked at, as in a PNG: keep them as they are.
-        shown, rule = intensity.full_range(stored), Intensity.FULL_RANGE
-    if shown is None:
-        shown, rule = intensity.stretch(values, None if padded is None else ~padded), Intensity.MIN_MAX
-    if inverted:
-        shown = np.subtract(1, shown, dtype=np.float32)
-    if padded is not None:
-        shown[padded] = 0
-    return shown, rule
+    return intensity.as_shown(stored, values, shown, rule, padded, inverted=layout.photometric == "MONOCHROME1")
 
 
 def _colour(values: NDArray[Any]) -> tuple[Pixels, Intensity]:
@@ -191,12 +149,12 @@ def _modality(header: Header, stored: NDArray[Any], index: int) -> NDArray[Any]:
     slope, intercept = 1.0, 0.0
     if attribute(source, "RescaleSlope") is not None:
         found = number(source, "RescaleSlope")
-        if found is None or not SMALLEST_SLOPE <= abs(found) <= LARGEST:
+        if found is None or not intensity.SMALLEST_SLOPE <= abs(found) <= intensity.LARGEST:
             raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleSlope")
         slope = found
     if attribute(source, "RescaleIntercept") is not None:
         offset = number(source, "RescaleIntercept")
-        if offset is None or abs(offset) > LARGEST:
+        if offset is None or abs(offset) > intensity.LARGEST:
             raise RejectedFile(Reason.DICOM_VALUE, attribute="RescaleIntercept")
         intercept = offset
     if slope == 1 and intercept == 0:
@@ -218,7 +176,7 @@ def _voi(header: Header, values: NDArray[Any], index: int, limits: Limits) -> tu
     centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     if centre is None or width is None:
         return None, Intensity.MIN_MAX
-    function = FUNCTIONS.get((text(source, "VOILUTFunction", limits) or "LINEAR").upper(), "LINEAR")
+    function = intensity.WINDOW_FUNCTIONS.get((text(source, "VOILUTFunction", limits) or "LINEAR").upper(), "LINEAR")
     return intensity.window(values, centre, width, function), Intensity.WINDOW
 
 

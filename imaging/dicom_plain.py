@@ -13,26 +13,28 @@ ever give what the long way gives, to the bit. It is pure Python and NumPy: no d
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from imaging import intensity
-from imaging.dicom import LONG_VRS, MEDIA_DIRECTORY, UNDEFINED_LENGTH
-from imaging.dicom_pixels import FUNCTIONS, LARGEST, SMALLEST_SLOPE, as_shown
-from imaging.frames import Intensity, Pixels
+from imaging.frames import Intensity, Kind, Pixels
 from imaging.limits import Limits
+from imaging.sniff import HEAD_BYTES, sniff
+
+_EXPLICIT_LITTLE_ENDIAN, _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+_MEDIA_DIRECTORY = b"1.2.840.10008.1.3.10"
 
 _PIXEL_DATA = 0x7FE00010
 _PIXEL_GROUP = 0x7FE00000
 _MAX_ELEMENTS = 4096
-
-_MEDIA_DIRECTORY = MEDIA_DIRECTORY.encode("ascii")
+_LONGEST_BYTES = 16 * 1024 * 1024
 
 # The elements of the file meta group, without those that only media of private kinds have.
 _META: Mapping[int, bytes] = {
@@ -74,6 +76,7 @@ _SHORT_VRS = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
     | {b"ST", b"TM", b"UI", b"UL", b"US"}
 )
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHI"), struct.Struct("<I")
 _SHORT = struct.Struct("<H")
 _UID = re.compile(rb"[0-9]+(\.[0-9]+)*\x00?")
@@ -83,6 +86,30 @@ _TYPES = {(8, 0): "u1", (8, 1): "i1", (16, 0): "<u2", (16, 1): "<i2"}
 
 class _NotPlain(Exception):
     """The file is not of the plain kind."""
+
+
+def read_plain(path: Path, limits: Limits) -> Pixels | None:
+    """Read the pixels of a file when it is a plain DICOM file.
+
+    Args:
+        path: A local file.
+        limits: Bounds.
+
+    Returns:
+        As :func:`plain_pixels`; None also when the file cannot be opened or is long.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD_BYTES)
+            if size_bytes > min(limits.max_file_bytes, _LONGEST_BYTES) or sniff(head).kind is not Kind.DICOM:
+                return None
+            if _syntax(head)[0] not in (_EXPLICIT_LITTLE_ENDIAN, _IMPLICIT_LITTLE_ENDIAN):
+                return None
+            file.seek(0)
+            return plain_pixels(file.read(size_bytes), limits)
+    except (OSError, _NotPlain, struct.error, ValueError):
+        return None
 
 
 def plain_pixels(data: bytes, limits: Limits) -> Pixels | None:
@@ -98,9 +125,9 @@ def plain_pixels(data: bytes, limits: Limits) -> Pixels | None:
     """
     try:
         syntax, end = _syntax(data)
-        if syntax == ExplicitVRLittleEndian:
+        if syntax == _EXPLICIT_LITTLE_ENDIAN:
             found, start, length = _explicit(data, end)
-        elif syntax == ImplicitVRLittleEndian:
+        elif syntax == _IMPLICIT_LITTLE_ENDIAN:
             found, start, length = _implicit(data, end)
         else:
             return None
@@ -143,7 +170,7 @@ def _explicit(data: bytes, position: int) -> tuple[dict[int, bytes], int, int]:
             raise _NotPlain
         if vr in _SHORT_VRS:
             start = position + 8
-        elif vr in LONG_VRS and length == 0:
+        elif vr in _LONG_VRS and length == 0:
             start = position + 12
             length = _LENGTH.unpack_from(data, position + 8)[0]
         else:
@@ -216,7 +243,7 @@ def _stored(found: dict[int, bytes], data: bytes, start: int, length: int, limit
         and 0 < columns <= limits.max_side
         and rows * columns <= limits.max_pixels
         and rows * columns * 4 <= limits.max_decoded_bytes
-        and length != UNDEFINED_LENGTH
+        and length != 0xFFFFFFFF
         and rows * columns * allocated // 8 <= min(length, len(data) - start)
     )
     if not plain:
@@ -236,16 +263,17 @@ def _displayed(found: dict[int, bytes], stored: NDArray[Any]) -> Pixels:
         raise _NotPlain
     slope, intercept = _number(found, 0x00281053), _number(found, 0x00281052)
     values = stored
-    if (slope is not None and not SMALLEST_SLOPE <= abs(slope) <= LARGEST) or abs(intercept or 0) > LARGEST:
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if not intensity.SMALLEST_SLOPE <= abs(slope) <= intensity.LARGEST or abs(intercept) > intensity.LARGEST:
         raise _NotPlain
-    if slope not in (None, 1.0) or intercept:
-        values = intensity.linear(stored, 1.0 if slope is None else slope, intercept or 0.0, np.float32)
+    if slope != 1 or intercept != 0:
+        values = intensity.linear(stored, slope, intercept, np.float32)
     centre, width = _number(found, 0x00281050), _number(found, 0x00281051)
-    function = FUNCTIONS.get(found.get(0x00281056, b"LINEAR").rstrip(b" ").decode("ascii"))
+    function = intensity.WINDOW_FUNCTIONS.get(found.get(0x00281056, b"LINEAR").rstrip(b" ").decode("ascii"))
     if function is None:
         raise _NotPlain
     shown = None if centre is None or width is None else intensity.window(values, centre, width, function)
-    return as_shown(stored, values, shown, Intensity.WINDOW, None, inverted=photometric == b"MONOCHROME1")[0]
+    return intensity.as_shown(stored, values, shown, Intensity.WINDOW, None, inverted=photometric == b"MONOCHROME1")[0]
 
 
 def _short(found: dict[int, bytes], tag: int, default: int | None = None) -> int:

@@ -7,14 +7,25 @@ of it works on plain arrays. It refuses to read headers; `imaging.dicom_pixels` 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.frames import Pixels
+from imaging.frames import Intensity, Pixels
 
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+
+WINDOW_FUNCTIONS: Mapping[str, WindowFunction] = {
+    "LINEAR": "LINEAR",
+    "LINEAR_EXACT": "LINEAR_EXACT",
+    "SIGMOID": "SIGMOID",
+}
+"""The values of VOI LUT Function (0028,1056) that are known."""
+
+SMALLEST_SLOPE, LARGEST = 1e-12, 1e12
+"""Bounds of a rescale's slope and of the size of either of its numbers; others are a writer's mistake."""
 
 # No scanner value lies beyond these; float32 keeps its feet within them.
 _NARROWEST, _FARTHEST = 1e-6, 1e9
@@ -148,3 +159,37 @@ def grey_of(colour: NDArray[Any]) -> Pixels:
         float32 of shape (...), in the unit of the input.
     """
     return np.asarray(colour[..., :3], dtype=np.float32) @ np.array(LUMA, dtype=np.float32)
+
+
+def as_shown(
+    stored: NDArray[Any],
+    values: NDArray[Any],
+    shown: Pixels | None,
+    rule: Intensity,
+    padded: NDArray[np.bool_] | None,
+    *,
+    inverted: bool,
+) -> tuple[Pixels, Intensity]:
+    """The end of the chain: what is shown without a usable VOI, inversion, padding.
+
+    Args:
+        stored: Stored values, shape (rows, columns).
+        values: The same after the modality transformation; `stored` itself when there was none.
+        shown: Grey in [0, 1] after the VOI transformation, or None when there is no usable one.
+        rule: How `shown` was made.
+        padded: True where a pixel is padding; None when none is.
+        inverted: Whether the lowest value is white (MONOCHROME1).
+
+    Returns:
+        Grey in [0, 1], float32, and the rule by which it was made.
+    """
+    if shown is None and stored.dtype == np.uint8 and values is stored:
+        # Eight bits without a window were made to be looked at, as in a PNG: keep them as they are.
+        shown, rule = full_range(stored), Intensity.FULL_RANGE
+    if shown is None:
+        shown, rule = stretch(values, None if padded is None else ~padded), Intensity.MIN_MAX
+    if inverted:
+        shown = np.subtract(1, shown, dtype=np.float32)
+    if padded is not None:
+        shown[padded] = 0
+    return shown, rule

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
-Picture = npt.NDArray[Any] | cv2.typing.MatLike  # what OpenCV's functions are declared to give
 
 _SEARCH_SIDE = 128  # the head is searched at this size: accurate to half a percent of the side, and cheap
 _HISTOGRAM_BINS = 1024  # percentiles are read off a histogram: 1/1024 of the range is finer than any 8-bit source
@@ -181,10 +180,11 @@ def _find_head(pixels: Float32, low: float, high: float, threshold: float) -> UI
     binary[[0, -1], :] = 0
     binary[:, [0, -1]] = 0
     # Opening removes burnt-in letters and ruler marks (strokes of one or two pixels at this size).
-    opened = cv2.morphologyEx(binary, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, parts = cv2.connectedComponents(opened, connectivity=8, ltype=cv2.CV_16U)
+    opened = np.asarray(cv2.morphologyEx(binary, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    count, labels = cv2.connectedComponents(opened, connectivity=8, ltype=cv2.CV_16U)
     if count < 2:
         return None
+    parts = np.asarray(labels, np.uint16)
     areas = np.bincount(parts.ravel(), minlength=count)[1:]
     largest = int(areas.max())
     if largest < 0.01 * binary.size:
@@ -199,12 +199,12 @@ def _find_head(pixels: Float32, low: float, high: float, threshold: float) -> UI
     return _hull(_chosen(parts, (areas >= 0.002 * largest) & (within >= 0.8 * areas)))
 
 
-def _chosen(parts: Picture, which: npt.NDArray[np.bool_]) -> UInt8:
+def _chosen(parts: npt.NDArray[np.uint16], which: npt.NDArray[np.bool_]) -> UInt8:
     """Those parts of a labelled picture (uint16, 0 is none of them) for which `which` says so; uint8, 1 inside."""
     return np.take(np.concatenate(([False], which)).view(np.uint8), parts)
 
 
-def _hull(binary: Picture) -> UInt8:
+def _hull(binary: UInt8) -> UInt8:
     """The filled convex hull of everything that is not zero, uint8 of the same shape, 1 inside."""
     outlines, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     hull = cv2.convexHull(np.concatenate(outlines))

@@ -18,8 +18,7 @@ from imaging.dicom import open_header
 from imaging.dicom_facts import check_analysed, facts_of, geometry_of, identity_of
 from imaging.dicom_layout import has_pixels, layout_of
 from imaging.dicom_pixels import iter_dicom
-from imaging.dicom_plain import plain_pixels
-from imaging.frames import Frame, ImageInfo, Kind, Pixels
+from imaging.frames import Frame, ImageInfo, Kind
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile, access_rejection
 from imaging.raster import inspect_raster, iter_raster
@@ -122,28 +121,6 @@ def read_frame(source: Source, index: int, limits: Limits) -> Frame:
     """
     (frame,) = iter_frames(source, limits, (index,))
     return frame
-
-
-def read_pixels(source: Source, index: int, limits: Limits) -> Pixels:
-    """Decode one frame's pixels and nothing else: what a network sees.
-
-    Args:
-        source: Path of a file, or its bytes.
-        index: Frame number, counted from 0.
-        limits: Bounds.
-
-    Returns:
-        The pixels that :func:`read_frame` gives, to the bit: float32, shape (rows, columns), grey in [0, 1].
-
-    Raises:
-        RejectedFile: The file is no readable image, or has no such frame.
-    """
-    source, _, kind = _recognised(source, limits)
-    if kind is Kind.DICOM and index == 0 and isinstance(source, bytes):
-        pixels = plain_pixels(source, limits)
-        if pixels is not None:
-            return pixels
-    return read_frame(source, index, limits).pixels
 
 
 def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -83,8 +84,9 @@ class Predictor:
         self.manifest: Manifest = artefact.manifest
         self.digest: str = artefact.digest
         self.engine: Engine = engine
-        count = max(threads or len(sched_getaffinity(0)), engine.lanes)
-        self._count = count
+        self._count = count = max(threads or len(sched_getaffinity(0)), engine.lanes)
+        # A slice's pictures are small, and each core has one already: OpenCV's own threads would only be in the way.
+        cv2.setNumThreads(1)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="slices")
 
     def predict(self, frames: Sequence[Slice]) -> list[Prediction]:

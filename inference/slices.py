@@ -8,12 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from imaging.collect import Collected, collect
 from imaging.decoders import Decoders
-from imaging.frames import Frame, Kind
+from imaging.frames import Kind, Pixels
 from imaging.limits import Limits
 from imaging.outcomes import Outcome, Reason, RejectedFile
 
@@ -38,7 +35,7 @@ class SliceSource:
     index: int = 0
     rejection: RejectedFile | None = None
     last_of_file: bool = True
-    pixels: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    pixels: Pixels | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -97,7 +94,7 @@ def slices(found: Found, decoders: Decoders) -> Iterator[SliceSource]:
             yield SliceSource(name, path, index, last_of_file=index == frames - 1)
 
 
-def read(source: SliceSource, decoders: Decoders, *, keep: bool = False) -> Frame:
+def read(source: SliceSource, decoders: Decoders, *, keep: bool = False) -> Pixels:
     """Decodes a slice; may run in any thread.
 
     Args:
@@ -110,7 +107,7 @@ def read(source: SliceSource, decoders: Decoders, *, keep: bool = False) -> Fram
     """
     if source.local_path is None or source.rejection is not None:
         raise source.rejection or RejectedFile(Reason.FILE_MISSING)
-    frame = decoders.read_frame(source.local_path, source.index)
+    pixels = decoders.read_pixels(source.local_path, source.index)
     if keep:
-        source.pixels = frame.pixels
-    return frame
+        source.pixels = pixels
+    return pixels

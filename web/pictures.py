@@ -15,7 +15,7 @@ from db.predictions import Heatmap, Prediction
 from db.studies import Instance
 from imaging import heatmaps
 from imaging.decoders import DecodersUnavailable
-from imaging.frames import Frame, Pixels
+from imaging.frames import Pixels
 from imaging.outcomes import RejectedFile
 from web.problems import Problem
 from web.services import services
@@ -25,7 +25,7 @@ _DECODING = threading.BoundedSemaphore(3)
 
 def slice_png(instance: Instance) -> bytes:
     """The slice as it is displayed (window, inversion), PNG, 8-bit grey."""
-    return heatmaps.slice_png(_frame(instance).pixels)
+    return heatmaps.slice_png(_pixels(instance))
 
 
 def heatmap_layer_png(instance: Instance, heatmap: Heatmap, colour_map: str) -> bytes:
@@ -35,7 +35,7 @@ def heatmap_layer_png(instance: Instance, heatmap: Heatmap, colour_map: str) -> 
 
 def overlay_png(instance: Instance, heatmap: Heatmap, colour_map: str, opacity: float) -> bytes:
     """The heatmap drawn over the slice, PNG, 8-bit RGB."""
-    return heatmaps.overlay(_frame(instance).pixels, _placed(instance, heatmap), colour_map, opacity)
+    return heatmaps.overlay(_pixels(instance), _placed(instance, heatmap), colour_map, opacity)
 
 
 def heatmap_of(session: Session, prediction: Prediction) -> Heatmap:
@@ -46,11 +46,11 @@ def heatmap_of(session: Session, prediction: Prediction) -> Heatmap:
     return found
 
 
-def _frame(instance: Instance) -> Frame:
+def _pixels(instance: Instance) -> Pixels:
     parts = services()
     with _decoding(), parts.blobs.local_path(instance.content_sha256) as path:
         try:
-            return parts.decoders.read_frame(path, instance.frame_index)
+            return parts.decoders.read_pixels(path, instance.frame_index)
         except RejectedFile as rejected:
             raise Problem(
                 422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}

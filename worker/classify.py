@@ -19,7 +19,7 @@ from db.queries.claims import Claim
 from db.queries.classify import Chunk, SliceFailure, SliceResult, SliceToDo
 from db.states import JobState
 from imaging import heatmaps
-from imaging.frames import Frame
+from imaging.frames import Pixels
 from imaging.outcomes import Reason, RejectedFile
 from worker.context import Context
 from worker.lease import Lease
@@ -89,7 +89,7 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
     )
 
 
-def read_slice(context: Context, todo: SliceToDo, missing: set[str]) -> Frame:
+def read_slice(context: Context, todo: SliceToDo, missing: set[str]) -> Pixels:
     """Decodes one slice from its blob; called in threads.
 
     Args:
@@ -104,7 +104,7 @@ def read_slice(context: Context, todo: SliceToDo, missing: set[str]) -> Frame:
     """
     try:
         with context.blobs.local_path(todo.content_sha256) as path:
-            return context.decoders.read_frame(path, todo.frame_index)
+            return context.decoders.read_pixels(path, todo.frame_index)
     except BlobMissing:
         missing.add(todo.content_sha256)
         raise RejectedFile(Reason.FILE_MISSING) from None

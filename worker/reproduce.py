@@ -52,11 +52,11 @@ def _compute(context: Context, wanted: ReproductionToDo) -> tuple[str, float | N
     missing: set[str] = set()
     todo = SliceToDo(wanted.reproduction_id, wanted.reproduction_id, wanted.content_sha256, wanted.frame_index)
     try:
-        frame = read_slice(context, todo, missing)
+        pixels = read_slice(context, todo, missing)
     except RejectedFile as rejection:
         return "failed", None, {"code": BLOB_MISSING if missing else rejection.reason.value}
     with context.predictors.use(wanted.checkpoint_id) as predictor:
-        (again,) = predictor.predict([frame])
+        (again,) = predictor.predict([pixels])
     return compare(wanted, again)
 
 

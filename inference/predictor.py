@@ -126,7 +126,7 @@ class Predictor:
         """
         if self.engine.group == 1:
             # Each thread takes slices from their files to their results: every core is busy, none waits for a batch.
-            for stint in self._ahead(_stints(sources), lambda stint: self._whole(stint, read), 2 * self._count):
+            for stint in self._ahead(_stints(sources), lambda stint: self._whole(stint, read), self._count + 1):
                 yield from stint.results
                 if stint.error is not None:
                     raise stint.error

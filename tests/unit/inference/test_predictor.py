@@ -12,7 +12,7 @@ from imaging.frames import Frame
 from imaging.outcomes import Reason, RejectedFile
 from imaging.preprocess import PreprocessingError
 from inference.errors import ArtefactError, DigestMismatchError
-from inference.predictor import Prediction, Predictor, open_predictor
+from inference.predictor import STINT, Prediction, Predictor, open_predictor
 from tests.tiny_artefact import TINY_ARTEFACT, TINY_CLASS_NAMES, phantoms, tiny_digest
 
 
@@ -147,7 +147,7 @@ def test_sources_are_taken_only_a_little_ahead_and_read_in_threads(
         next(results)
     results.close()  # type: ignore[attr-defined]
 
-    assert taken <= 100 + 4 * max(predictor.engine.group, 2)
+    assert taken <= 100 + 4 * max(predictor.engine.group, STINT)
     assert threading.get_ident() not in readers
 
 

@@ -73,6 +73,10 @@ class LeakError(TrainingError):
     """A split is not clean: a patient or a near-duplicate stands on two sides of it."""
 
 
+class WeightsError(TrainingError):
+    """A file of weights from elsewhere cannot be used: a whole model, damaged, hostile, or of another network."""
+
+
 class RunError(TrainingError):
     """A run cannot go on: a saved state belongs to another scenario, data set or frozen part, or nothing was chosen."""
 

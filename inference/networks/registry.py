@@ -5,7 +5,7 @@ together. Refuses: loading weights (see `pretrained`), anything about data.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -205,6 +205,9 @@ def build_head(shape: tuple[int | None, ...], classes: int, spec: HeadSpec) -> "
     return keras.Model(maps, scores, name="head")
 
 
+UNIT: Final = "_unit"
+"""Ends the name of a network whose input is not scaled."""
+
 _HALF: Final = (2.0, 2.0, 2.0)
 _MEAN: Final = (0.485, 0.456, 0.406)
 _DEVIATION: Final = (0.229, 0.224, 0.225)
@@ -258,4 +261,10 @@ def _registry() -> Mapping[str, BackboneSpec]:
         ),
         BackboneSpec("tiny", _HALF, (-1.0, -1.0, -1.0), "tiny_has_no_imagenet_weights.npz", "conv2", tiny.backbone),
     )
-    return MappingProxyType({entry.name: entry for entry in entries})
+    # The same networks for weights that were trained on inputs in [0, 1], whatever ImageNet's scaling is.
+    plain = tuple(
+        replace(entry, name=f"{entry.name}{UNIT}", scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0))
+        for entry in entries
+        if entry.make.__module__ == applications.__name__
+    )
+    return MappingProxyType({entry.name: entry for entry in (*entries, *plain)})

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from db.jobs import Job, JobStudy, ReceivedFile
 from db.predictions import Heatmap, Prediction
+from db.queries.reviews import Decision
 from db.queries.views import StudyView
 from db.queries.visibility import Viewer, identity_visible_studies
 from db.states import JOB_ENDED
@@ -48,6 +49,8 @@ STUDY_COLUMNS = (
     "probability",
 )
 STUDY_END_COLUMNS = ("checkpoint", "engine", "code_version", "predicted_at", "error", "prediction_id", "notice")
+DECISION_COLUMNS = ("confirmed_label", "confirmed_by", "confirmed_at")
+"""What a clinician decided: a class, `not_assessable`, or empty when nobody did."""
 RECEIPT_COLUMNS = (
     "job_id",
     "sequence",
@@ -96,33 +99,37 @@ def slice_rows(view: StudyView) -> list[dict[str, Any]]:
                     "failure_code": "" if prediction else item.failure_code,
                     "failure_detail": {} if prediction else item.failure_detail,
                     "prediction": prediction,
+                    "decision": view.labels.get(instance.id),
                 }
             )
     return rows
 
 
 def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
-    """Studies as CSV text, line by line: `STUDY_COLUMNS`, one column a class, `STUDY_END_COLUMNS`."""
+    """Studies as CSV text, line by line: `STUDY_COLUMNS`, a column a class, `STUDY_END_COLUMNS`, `DECISION_COLUMNS`."""
     views = list(views)
     classes: dict[str, None] = {}
     for view in views:
         for row in slice_rows(view):
             classes.update(dict.fromkeys(row["prediction"].probabilities if row["prediction"] else ()))
     names = [f"probability_{name}" for name in classes]
-    yield csv_line([*STUDY_COLUMNS, *names, *STUDY_END_COLUMNS])
+    yield csv_line([*STUDY_COLUMNS, *names, *STUDY_END_COLUMNS, *DECISION_COLUMNS])
     for view in views:
         digest = view.checkpoint.digest if view.checkpoint else ""
         for row in slice_rows(view):
             found: Prediction | None = row["prediction"]
             error = sentence(row["failure_code"], row["failure_detail"]) if row["failure_code"] else ""
             cells = [*(row[name] for name in STUDY_COLUMNS[:-2])]
+            decision = _decision(row["decision"])
             if found is None:
                 end = ["", "", "", "", error, ""]
-                yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE])
+                yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE, *decision])
                 continue
             probabilities = [_digits(found.probabilities.get(name)) for name in classes]
             end = [digest, found.engine, found.code_version, found.created_at.isoformat(), "", str(found.id)]
-            yield csv_line([*cells, found.class_name, _digits(found.probability), *probabilities, *end, NOTICE])
+            yield csv_line(
+                [*cells, found.class_name, _digits(found.probability), *probabilities, *end, NOTICE, *decision]
+            )
 
 
 def studies_of(session: Session, job_id: uuid.UUID) -> list[uuid.UUID]:
@@ -254,6 +261,11 @@ def safe_cell(value: object) -> object:
     if isinstance(value, str):
         return f"'{value}" if value.lstrip(" ").startswith(FORMULA_STARTS) else value
     return value
+
+
+def _decision(found: Decision | None) -> tuple[str, str, str]:
+    """Values of `DECISION_COLUMNS`."""
+    return (found.label or "not_assessable", found.by, found.at.isoformat()) if found else ("", "", "")
 
 
 def _digits(value: float | None) -> str:

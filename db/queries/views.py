@@ -6,7 +6,7 @@ Owns paging, filters and the shapes that templates show. Every query takes the v
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from db.checkpoints import Checkpoint
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
 from db.predictions import Prediction, Reproduction
+from db.queries import reviews
+from db.queries.reviews import Decision
 from db.queries.shown import StudyCheckpoint, study_checkpoints
 from db.queries.summaries import Summary, study_summary
 from db.queries.visibility import (
@@ -125,6 +127,8 @@ class StudyView:
     jobs: Sequence[Job]
     checkpoints: Sequence[StudyCheckpoint] = ()
     """Every checkpoint with results of this study; the one to be shown first leads."""
+    labels: Mapping[uuid.UUID, Decision] = field(default_factory=dict)
+    """The standing decision of each slice about which a clinician decided."""
 
     @property
     def withdrawal(self) -> Withdrawal | None:
@@ -345,6 +349,7 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
         series=[SeriesView(item, by_series[item.id]) for item in series],
         jobs=jobs,
         checkpoints=checkpoints,
+        labels=reviews.newest_of(session, [item.instance.id for found in by_series.values() for item in found]),
     )
 
 

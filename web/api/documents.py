@@ -12,10 +12,14 @@ from flask import url_for
 from db.base import utc_now
 from db.predictions import Prediction
 from db.queries.progress import Progress
+from db.queries.reviews import Decision
 from db.queries.submissions import Sent
+from db.reviews import NOT_ASSESSABLE, WITHDRAWN
 from db.states import Priority, SliceState, UploadState
 from db.uploads import Upload
 from web.sentences import english
+
+_KINDS = {NOT_ASSESSABLE: "not_assessable", WITHDRAWN: "taken_back"}
 
 
 def explained(code: str, detail: Mapping[str, Any] | None = None) -> dict[str, str] | None:
@@ -96,10 +100,26 @@ def slice_document(row: Mapping[str, Any]) -> dict[str, Any]:
     found: Prediction | None = row["prediction"]
     return {
         **{name: value for name, value in row.items() if name not in ("prediction", "failure_code", "failure_detail")},
+        "decision": decision_document(row["decision"]) if row["decision"] else None,
         "id": row["slice_id"],
         "failure": explained(row["failure_code"], row["failure_detail"]),
         "prediction": prediction_document(found) if found else None,
-        "links": {"image": url_for("pictures.image", slice_id=row["slice_id"])},
+        "links": {
+            "image": url_for("pictures.image", slice_id=row["slice_id"]),
+            "decisions": url_for("decisions.decisions", slice_id=row["slice_id"]),
+        },
+    }
+
+
+def decision_document(found: Decision) -> dict[str, Any]:
+    """The document of a clinician's decision."""
+    return {
+        "id": found.id,
+        "label": "" if found.label in (NOT_ASSESSABLE, WITHDRAWN) else found.label,
+        "kind": _KINDS.get(found.label, "class"),
+        "decided_by": found.by,
+        "note": found.note,
+        "decided_at": found.at,
     }
 
 

@@ -283,6 +283,41 @@ class Prediction(Schema):
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 
 
+class Decision(Schema):
+    """What a clinician decided about a slice."""
+
+    id = fields.UUID(required=True)
+    kind = fields.String(required=True, validate=validate.OneOf(["class", "not_assessable", "taken_back"]))
+    label = fields.String(required=True, metadata={"description": "The class; empty unless `kind` is `class`"})
+    decided_by = fields.String(required=True)
+    decided_at = fields.AwareDateTime(required=True)
+    note = fields.String(required=True)
+
+
+class DecisionList(Schema):
+    """Every decision about a slice, the newest first; the newest stands."""
+
+    slice_id = fields.UUID(required=True)
+    decisions = fields.List(fields.Nested(Decision), required=True)
+
+
+class NewDecision(Schema):
+    """A decision about a slice."""
+
+    kind = fields.String(
+        required=True,
+        validate=validate.OneOf(["class", "not_assessable", "undo"]),
+        metadata={"description": "`undo` takes the newest decision back: what stood before it stands again"},
+    )
+    label = fields.String(load_default="", validate=validate.Length(max=64))
+    note = fields.String(load_default="", validate=validate.Length(max=500))
+    seen = fields.UUID(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Id of the newest decision you know of; 409 when there is a newer one of another"},
+    )
+
+
 class Slice(Schema):
     """One slice and its result."""
 
@@ -304,6 +339,7 @@ class Slice(Schema):
     state = fields.String(required=True)
     failure = fields.Nested(Explained, allow_none=True, required=True)
     prediction = fields.Nested(Prediction, allow_none=True, required=True)
+    decision = fields.Nested(Decision, allow_none=True, required=True)
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 
 

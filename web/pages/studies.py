@@ -16,6 +16,7 @@ from db.queries.views import SliceView, StudyView
 from db.states import Role
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
 from web.access import requires, the_user
+from web.deciding import decided
 from web.objects import VIEW_WINDOW_S, find_study, note_view
 from web.pages.blueprint import pages
 from web.services import services
@@ -39,24 +40,24 @@ def studies() -> str:
 def study(study_id: uuid.UUID) -> str:
     """A study; only its summary and filmstrip when htmx asks."""
     fragment = bool(request.headers.get("HX-Request"))
-    context = _context(study_id, once_in_s=VIEW_WINDOW_S if fragment else 0)
+    context = study_context(study_id, once_in_s=VIEW_WINDOW_S if fragment else 0)
     if fragment:
         return render_template("studies/_live.html", **context)
     wanted = request.args.get("slice", "")
     view: StudyView = context["view"]
-    chosen = _chosen(view, wanted)
-    return render_template("studies/study.html", chosen=chosen, **context)
+    chosen = chosen_slice(view, wanted)
+    return render_template("studies/study.html", chosen=chosen, **context, **decided(view, chosen))
 
 
 @pages.get("/studies/<uuid:study_id>/slices/<uuid:slice_id>")
 @requires(Role.SUBMITTER)
 def slice_panel(study_id: uuid.UUID, slice_id: uuid.UUID) -> str:
     """What is known of one slice, as a fragment for the stage."""
-    context = _context(study_id, once_in_s=VIEW_WINDOW_S)
-    chosen = _chosen(context["view"], str(slice_id))
+    context = study_context(study_id, once_in_s=VIEW_WINDOW_S)
+    chosen = chosen_slice(context["view"], str(slice_id))
     if chosen is None or chosen.instance.id != slice_id:
         abort(404)
-    return render_template("studies/_slice.html", chosen=chosen, **context)
+    return render_template("studies/_slice.html", chosen=chosen, **context, **decided(context["view"], chosen))
 
 
 def slice_name(instance: Any) -> str:
@@ -72,7 +73,8 @@ def slice_name(instance: Any) -> str:
     )
 
 
-def _context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
+def study_context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
+    """What templates of a study need; the look is written down, once in `once_in_s` seconds."""
     with services().database.read() as db:
         found = find_study(db, study_id)
     note_view("study.view", study_id, once_in_s=once_in_s)
@@ -90,7 +92,7 @@ def _context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
     }
 
 
-def _chosen(view: StudyView, wanted: str) -> SliceView | None:
+def chosen_slice(view: StudyView, wanted: str) -> SliceView | None:
     """The slice that was asked for; else the most suspicious one; None without slices."""
     slices = [item for series in view.series for item in series.slices]
     for item in slices:

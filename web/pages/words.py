@@ -8,9 +8,10 @@ from flask_babel import gettext, lazy_gettext
 
 from db.queries import audit
 from db.queries.summaries import Finding
+from db.reviews import NOT_ASSESSABLE, WITHDRAWN
 from db.states import JobState, Priority, Role, SliceState
 from imaging.outcomes import Outcome
-from web.pages.languages import add_filters, sentence
+from web.pages.languages import add_filters, class_label, sentence
 from web.sentences import template_of
 
 JOB_STATES = {
@@ -79,7 +80,15 @@ def init_app(app: Flask) -> None:
         finding_label=lambda finding: str(FINDINGS.get(finding, finding)),
         audit_label=lambda outcome: str(AUDIT_OUTCOMES.get(outcome, outcome)),
         reason_sentence=reason_sentence,
+        decision_label=decision_label,
     )
+
+
+def decision_label(label: str) -> str:
+    """A clinician's decision about a slice."""
+    if label == NOT_ASSESSABLE:
+        return str(gettext("not assessable"))
+    return class_label(label) if label != WITHDRAWN else str(gettext("taken back"))
 
 
 def reason_sentence(reason: str, detail: dict[str, object], outcome: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The command line of training: `python -m training run --scenario FILE --data FOLDER --weights-dir FOLDER --out DIR`.
+"""The command line of training: `python -m training run|fit|sweep`.
 
 Owns: arguments, logging, exit status. Refuses: to decide anything that belongs to the scenario.
 """
@@ -21,21 +21,50 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--scenario", type=Path, required=True, help="YAML, e.g. config/scenarios/shipped.yaml")
-        command.add_argument("--data", type=Path, required=True, help="folder with manifest.csv or one folder a class")
-        command.add_argument("--weights-dir", type=Path, help="folder of ImageNet weights")
-        command.add_argument("--out", type=Path, required=True, help="folder of the artefact, the card and the split")
-        command.add_argument("--state-dir", type=Path, default=Path("var/training"), help="folder of unfinished runs")
-        command.add_argument("--threads", type=int, default=2, help="threads of the numeric library")
+        _add_folders(command)
+    command = commands.add_parser("sweep", help="train and evaluate every scenario of a file, without a server")
+    command.add_argument("--scenarios", type=Path, required=True, help="YAML, e.g. config/scenarios/thesis.yaml")
+    command.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of them, by name")
+    command.add_argument("--no-test", action="store_true", help="leave the test part untouched")
+    _add_folders(command)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        return _run(options)
+        return _sweep(options) if options.command == "sweep" else _run(options)
     except (TrainingError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
         return 130
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    """The arguments that all commands share."""
+    command.add_argument("--data", type=Path, required=True, help="folder with manifest.csv or one folder a class")
+    command.add_argument("--weights-dir", type=Path, help="folder of ImageNet weights and of artefacts to start from")
+    command.add_argument("--out", type=Path, required=True, help="folder of the results and the split")
+    command.add_argument("--state-dir", type=Path, default=Path("var/training"), help="folder of unfinished runs")
+    command.add_argument(
+        "--cache-dir", type=Path, default=Path("var/training/features"), help="folder of the frozen parts' outputs"
+    )
+    command.add_argument("--threads", type=int, default=2, help="threads of the numeric library")
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    import cv2
+
+    from training.scenario_files import load_scenarios
+    from training.sweep import Places, chosen, sweep
+
+    cv2.setNumThreads(1)
+    file = load_scenarios(options.scenarios)
+    # Each file has its own folder of states: two may name their scenarios alike.
+    state_dir = options.state_dir / file.name
+    places = Places(options.data, options.weights_dir, options.out, state_dir, options.cache_dir)
+    failures = sweep(chosen(file.scenarios, options.only), places, options.threads, test=not options.no_test)
+    print(f"{options.out / 'leaderboard.csv'}: {failures} runs failed")
+    return 1 if failures else 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -49,9 +78,9 @@ def _run(options: argparse.Namespace) -> int:
     cv2.setNumThreads(1)  # the numeric library has the cores; pictures are small
     scenario = load_scenario(options.scenario)
     material = gather(scenario, options.data, options.out / f"{scenario.name}.split.csv")
-    recorder = JsonLinesRecorder(options.state_dir / f"{scenario.name}.log.jsonl")
-    state, cache = options.state_dir, options.state_dir / "features"
-    result = fit(scenario, material, state, recorder, options.weights_dir, cache, options.threads)
+    recorder = JsonLinesRecorder(options.state_dir / f"{scenario.name}.log.jsonl", scenario.name)
+    folders = (options.weights_dir, options.cache_dir)
+    result = fit(scenario, material, options.state_dir, recorder, *folders, options.threads)
     if options.command == "run":
         from training.shipping import ship
 

@@ -34,27 +34,42 @@ class Recorder(Protocol):
 
 
 class JsonLinesRecorder:
-    """Appends one JSON object a line to a file and logs the same.
+    """Appends one JSON object a line to a file, and logs a short line of the same.
 
     Args:
         path: The file; its folder is made.
+        name: Of the run, for the log.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self._path, self._name = path, name
+        self._epochs = 0
 
     def started(self, scenario: Mapping[str, Any], epochs: int, first_epoch: int) -> None:
         """See `Recorder`."""
+        self._epochs = epochs
         self._write("started", {"scenario": dict(scenario), "epochs": epochs, "first_epoch": first_epoch})
+        log.info("%s: %d epochs, %d done", self._name, epochs, first_epoch)
 
     def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
         """See `Recorder`."""
         self._write("epoch_finished", {"epoch": epoch, **facts})
+        log.info(
+            "%s: epoch %d of %d, loss %.4f, validation loss %.4f, balanced accuracy %.4f, %.1f s",
+            self._name,
+            epoch + 1,
+            self._epochs,
+            facts["loss"],
+            facts["validation_loss"],
+            facts["validation_balanced_accuracy"],
+            facts["epoch_s"],
+        )
 
     def finished(self, facts: Mapping[str, Any]) -> None:
         """See `Recorder`."""
         self._write("finished", facts)
+        log.info("%s: best epoch %d, validation loss %.4f", self._name, facts["best_epoch"] + 1, facts["best_loss"])
 
     def failed(self, code: str, detail: str) -> None:
         """See `Recorder`."""
@@ -68,4 +83,3 @@ class JsonLinesRecorder:
         record = {"event": event, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        log.info("%s %s", event, json.dumps(dict(facts)))

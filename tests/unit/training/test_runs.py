@@ -37,7 +37,7 @@ def whole_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(material: Material, whole_path: Path) -> RunResult:
-    recorder: Recorder = JsonLinesRecorder(whole_path / "log" / "run.jsonl")
+    recorder: Recorder = JsonLinesRecorder(whole_path / "log" / "run.jsonl", "tiny")
     return fit(SCENARIO, material, whole_path, recorder, None, whole_path / "features")
 
 

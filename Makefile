@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz vendor translations help demo up doctor test check bench lock docs migrate password secrets clean-state sweep environment environment-train environment-dev
+.PHONY: fuzz vendor translations help demo up doctor test check bench bench-sweep lock docs migrate password secrets clean-state sweep environment environment-train environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -40,6 +40,9 @@ sweep: environment-train ## train a set of scenarios and show the leaderboard (A
 
 environment-train: ## install what training needs (TensorFlow); a running `make up` notices within a minute
 	@sh ops/python.sh ops/environment.py train
+
+bench-sweep: environment-dev ## measure a sweep of 27 scenarios against one at a time in plain Keras (ARGS="--data DIR --weights-dir DIR")
+	@exec $(PY) -m benchmarks.sweep $(ARGS)
 
 lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@exec $(PY) -m ops.lock $(ARGS)

@@ -93,7 +93,8 @@ def train(
 
     Runs whose state is ahead wait until the others have caught up. The facts of an epoch are `loss` (mean over its
     steps), `size` (pixels), `images` (training slices), `images_per_s` (of this run, over the training part of the
-    epoch), `epoch_s` (by the clock, with all runs in lockstep), `runs_in_lockstep` and those of `validation_facts`.
+    epoch), `epoch_s` (by the clock, with all runs in lockstep), `runs_in_lockstep`, `peak_memory_bytes` (of the
+    process, so far) and those of `validation_facts`.
 
     Args:
         lanes: The runs; what shares batches is decided by `groups.sharing_key`.
@@ -159,6 +160,7 @@ def _epoch(lanes: list[Lane], feed: Feed, labels: npt.NDArray[np.int64], epoch: 
             "images_per_s": images / max(train_s, 1e-9),
             "epoch_s": epoch_s,
             "runs_in_lockstep": float(len(lanes)),
+            "peak_memory_bytes": float(peak_memory_bytes()),
             **validations[lane.scenario.name],
         }
         with _own_failure(lane):
@@ -221,7 +223,7 @@ def _result(lane: Lane, machine: dict[str, Any]) -> RunResult:
         "epochs": state.epochs_done,
         "wall_s": wall_s,
         "images_per_s": sum(epoch["images"] for epoch in state.history) / max(wall_s, 1e-9),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": max((int(epoch["peak_memory_bytes"]) for epoch in state.history), default=0),
         "runs_in_lockstep": max((int(epoch["runs_in_lockstep"]) for epoch in state.history), default=1),
         "environment": machine,
     }

@@ -42,7 +42,7 @@ class RunResult:
         history: Facts of each epoch, see `lockstep.train`.
         stopped: Whether the recorder asked to stop before the end.
         facts: `best_epoch`, `best_loss`, `epochs`, `wall_s` (of all epochs, also those of earlier processes),
-            `images_per_s` (training slices over that time), `peak_memory_bytes` of the process, `runs_in_lockstep`,
+            `images_per_s` (training slices over that time), `peak_memory_bytes` (of the processes), `runs_in_lockstep`,
             `environment`.
     """
 

@@ -31,6 +31,8 @@ import numpy as np
 import pylibjpeg
 
 from imaging import decoder_wire as wire
+from imaging.dicom_plain import read_plain
+from imaging.frames import Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.quiet import silence_decoders
@@ -158,9 +160,13 @@ def _bind(allowance: Allowance) -> None:
 
 
 def _serve(owner: socket.socket, pixels: mmap.mmap, limits: Limits, allowance: Allowance) -> None:
-    while head := _receive(owner, wire.REQUEST.size):
-        wanted, index, length = wire.REQUEST.unpack(head)
-        path = Path(os.fsdecode(_receive(owner, length)))
+    requests = wire.Stream(owner)
+    while True:
+        try:
+            wanted, index, length = wire.REQUEST.unpack(requests.take(wire.REQUEST.size))
+            path = Path(os.fsdecode(requests.take(length)))
+        except ConnectionError:
+            return
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu_s = int(used.ru_utime + used.ru_stime) + 1 + allowance.cpu_s
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
@@ -171,24 +177,15 @@ def _serve(owner: socket.socket, pixels: mmap.mmap, limits: Limits, allowance: A
         owner.sendall(reply)
 
 
-def _receive(owner: socket.socket, count: int) -> bytes:
-    """Read exactly so many bytes; empty when the owner is gone."""
-    data = b""
-    while len(data) < count:
-        piece = owner.recv(count - len(data))
-        if not piece:
-            return b""
-        data += piece
-    return data
-
-
 def _answer(wanted: int, path: Path, index: int, pixels: mmap.mmap, limits: Limits, allowance: Allowance) -> bytes:
     try:
         if wanted == wire.Wanted.INFO:
             return wire.info_reply(inspect(path, limits))
+        if wanted == wire.Wanted.PIXELS:
+            plain = read_plain(path, limits) if index == 0 else None
+            return wire.pixels_reply(*_put(read_frame(path, index, limits).pixels if plain is None else plain, pixels))
         frame = read_frame(path, index, limits)
-        rows, columns = frame.pixels.shape
-        np.ndarray((rows, columns), np.float32, pixels)[:] = frame.pixels
+        _put(frame.pixels, pixels)
         return wire.frame_reply(frame)
     except RejectedFile as rejection:
         if rejection.reason is Reason.MEMORY:
@@ -198,6 +195,13 @@ def _answer(wanted: int, path: Path, index: int, pixels: mmap.mmap, limits: Limi
         return _too_much(allowance)
     except Exception as error:  # the edge of this process: one file's fault or ours, but never the others'
         return wire.fault_reply(error, _place(error))
+
+
+def _put(values: Pixels, pixels: mmap.mmap) -> tuple[int, int]:
+    """Write a frame into the memory that is shared with the owner; gives its shape."""
+    rows, columns = values.shape
+    np.ndarray((rows, columns), np.float32, pixels)[:] = values
+    return rows, columns
 
 
 def _too_much(allowance: Allowance) -> bytes:

@@ -2,8 +2,8 @@
 
 This module owns the form of commands, requests and replies: a fixed header, then a path or a piece of JSON; pixels
 travel in shared memory beside it. What comes back was made by a process that has just read a hostile file, so nothing
-of it is believed: lengths are bounded, every value is checked for its type, and there is no pickle. It refuses to do
-input and output itself.
+of it is believed: lengths are bounded, every value is checked for its type, and there is no pickle. It refuses to
+know processes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import struct
 import types
 import typing
@@ -41,6 +42,7 @@ READY = b"ready"
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 PIXEL_BYTES = 4
+_PIECE_BYTES = 16 * 1024
 _LONGEST_DETAIL = 200
 
 
@@ -58,6 +60,7 @@ class Wanted(IntEnum):
 
     INFO = 1
     FRAME = 2
+    PIXELS = 3
 
 
 class Kinds(IntEnum):
@@ -65,12 +68,42 @@ class Kinds(IntEnum):
 
     INFO = 1
     FRAME = 2
-    REJECTED = 3
-    FAULT = 4
+    PIXELS = 3
+    REJECTED = 4
+    FAULT = 5
 
 
 class WireError(Exception):
     """A reply is not of the agreed form: the decoder is no longer itself."""
+
+
+class Stream:
+    """What comes out of a socket, piece by piece of known length.
+
+    Args:
+        source: The socket.
+    """
+
+    def __init__(self, source: socket.socket) -> None:
+        self._source = source
+        self._ahead = b""
+
+    def take(self, count: int) -> bytes:
+        """Give exactly so many bytes.
+
+        Raises:
+            ConnectionError: The other end closed.
+            BlockingIOError: The socket's time is over.
+        """
+        data = self._ahead
+        while len(data) < count:
+            # Mostly all of a message at once: each call to the system costs as much as reading a small file.
+            piece = self._source.recv(max(_PIECE_BYTES, count - len(data)))
+            if not piece:
+                raise ConnectionError
+            data += piece
+        self._ahead = data[count:]
+        return data[:count]
 
 
 def configuration(limits: Limits, allowance: Allowance) -> bytes:
@@ -122,6 +155,11 @@ def frame_reply(frame: Frame) -> bytes:
     """Write the reply to a request for a frame; its pixels are already in shared memory."""
     body = [frame.index, frame.plane, frame.position_mm, frame.spacing_mm, frame.intensity.value]
     return _reply(Kinds.FRAME, body, *frame.pixels.shape)
+
+
+def pixels_reply(rows: int, columns: int) -> bytes:
+    """Write the reply to a request for pixels, which are already in shared memory."""
+    return REPLY.pack(Kinds.PIXELS, rows, columns, 0)
 
 
 def rejected_reply(rejection: RejectedFile) -> bytes:

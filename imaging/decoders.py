@@ -4,8 +4,8 @@ This module owns the pool of decoder processes of one worker, web server or comm
 program they run): it starts them when they are first needed, hands out one file at a time, copies pixels out of shared
 memory, and turns the end of a decoder into the reason why its file is refused. A decoder that crashes or runs out of
 memory is believed only when it was fresh; one that had read other files before may have been their victim, or the
-operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process, but for the
-pixels of the plain kind that :mod:`imaging.dicom_plain` takes without any library.
+operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process, however
+plain it looks: what a file is, only reading it tells.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,6 @@ from typing import Final, Self, TypeVar
 import numpy as np
 
 from imaging import decoder_wire as wire
-from imaging.dicom_plain import read_plain
 from imaging.frames import Frame, ImageInfo, Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
@@ -116,22 +116,19 @@ class Decoders:
     def read_pixels(self, path: Path, index: int) -> Pixels:
         """Decode the pixels of one frame, which is all that a network or a picture needs.
 
-        Plain uncompressed DICOM is read here and now: nothing that could die of it is involved, and most of what a
-        slice costs to read would be the asking.
-
         Args:
             path: A local file.
             index: Frame number, counted from 0.
 
         Returns:
-            The pixels of :func:`imaging.reading.read_frame`: float32, shape (rows, columns), grey in [0, 1].
+            Those of :meth:`read_frame`.
 
         Raises:
             RejectedFile: As for `read_frame`.
             DecodersUnavailable: There is no decoder to ask.
         """
-        plain = read_plain(path, self.limits) if index == 0 else None
-        return self.read_frame(path, index).pixels if plain is None else plain
+        request = wire.request(wire.Wanted.PIXELS, path, index)
+        return self._asked(request, wire.Kinds.PIXELS, lambda _, pixels: pixels)
 
     def close(self) -> None:
         """End the processes; waits for files that are being read."""
@@ -285,7 +282,7 @@ class _Lane:
                 except wire.WireError:
                     self._end(now=True)
                     rejection = RejectedFile(Reason.DECODER_CRASHED, found="a garbled answer")
-                except TimeoutError:
+                except BlockingIOError:  # the socket's time is over
                     self._end(now=True)
                     raise RejectedFile(Reason.DECODER_TIME, limit=self._allowance.wall_s) from None
                 except OSError:
@@ -323,16 +320,18 @@ class _Lane:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._pid = self._host.start(theirs, self._memory_file)
-        self._socket.settimeout(self._allowance.wall_s + GRACE_S)
+        # The system's own timeout, because Python's makes two calls of each.
+        _set_timeout(self._socket, self._allowance.wall_s + GRACE_S)
+        self._replies = wire.Stream(self._socket)
         return self._socket
 
     def _exchange(self, owner: socket.socket, request: bytes) -> tuple[int, bytes, Pixels]:
         try:
             owner.sendall(request)
-            kind, rows, columns, length = wire.REPLY.unpack(_received(owner, wire.REPLY.size))
+            kind, rows, columns, length = wire.REPLY.unpack(self._replies.take(wire.REPLY.size))
             if length > wire.MAX_JSON_BYTES:
                 raise wire.WireError("a reply is too long")
-            return kind, _received(owner, length), self._copied(rows, columns)
+            return kind, self._replies.take(length), self._copied(rows, columns)
         except (OSError, wire.WireError):
             raise
         except BaseException:
@@ -389,20 +388,9 @@ class _Lane:
             self._host = None
 
 
-def _received(owner: socket.socket, count: int) -> bytes:
-    """Read exactly so many bytes.
-
-    Raises:
-        ConnectionError: The decoder ended.
-        TimeoutError: It neither answers nor ends.
-    """
-    data = bytearray()
-    while len(data) < count:
-        piece = owner.recv(count - len(data))
-        if not piece:
-            raise ConnectionError
-        data += piece
-    return bytes(data)
+def _set_timeout(owner: socket.socket, seconds: float) -> None:
+    whole = int(seconds)
+    owner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", whole, int((seconds - whole) * 1e6)))
 
 
 def _pixel_memory(size: int) -> int:

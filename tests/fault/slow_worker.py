@@ -14,14 +14,14 @@ from typing import Any
 import imaging.decoders
 import inference.engines
 import inference.predictor
-from imaging.frames import Frame
+from imaging.frames import Pixels
 from worker.__main__ import main
 
 DELAY_S = float(os.environ.get("NS_TEST_DELAY_S", "0"))
 POISON_SIDE = int(os.environ.get("NS_TEST_POISON_SIDE", "0"))
 
 _choose = inference.engines.choose
-_read_frame = imaging.decoders.Decoders.read_frame
+_read_pixels = imaging.decoders.Decoders.read_pixels
 
 
 class SlowEngine:
@@ -46,15 +46,15 @@ def slow_choose(*arguments: Any) -> Any:
     return SlowEngine(_choose(*arguments))
 
 
-def deadly_read_frame(*arguments: Any) -> Frame:
-    frame = _read_frame(*arguments)
-    if frame.pixels.shape[0] == POISON_SIDE:
+def deadly_read_pixels(*arguments: Any) -> Pixels:
+    pixels = _read_pixels(*arguments)
+    if pixels.shape[0] == POISON_SIDE:
         os.kill(os.getpid(), signal.SIGKILL)
-    return frame
+    return pixels
 
 
 vars(inference.predictor)["choose"] = slow_choose
-type.__setattr__(imaging.decoders.Decoders, "read_frame", deadly_read_frame)
+type.__setattr__(imaging.decoders.Decoders, "read_pixels", deadly_read_pixels)
 vars(imaging.decoders)["PROGRAM"] = os.environ.get("NS_TEST_DECODERS", imaging.decoders.PROGRAM)
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from db.session import Database
 from db.states import JobState
 from db.studies import Instance, Study
 from db.users import AuditEvent
-from imaging.frames import Frame
+from imaging.frames import Pixels
 from imaging.outcomes import Reason, RejectedFile
 from inference import artefact
 from tests.tiny_artefact import tiny_digest
@@ -211,15 +211,15 @@ def test_intake_killed_half_way_is_done_again_with_the_same_rows(
 def test_a_slice_that_cannot_be_decoded_fails_alone(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = context.decoders.read_frame
+    real = context.decoders.read_pixels
 
-    def failing(path: Path, index: int) -> Frame:
-        frame = real(path, index)
-        if frame.pixels.shape[0] == 97:
+    def failing(path: Path, index: int) -> Pixels:
+        pixels = real(path, index)
+        if pixels.shape[0] == 97:
             raise RejectedFile(Reason.DAMAGED, found="PNG")
-        return frame
+        return pixels
 
-    monkeypatch.setattr(context.decoders, "read_frame", failing)
+    monkeypatch.setattr(context.decoders, "read_pixels", failing)
     job_id = submit(database, work, pictures(5) | {"study/slice 2b.png": picture(70, 97)})
     turn(context, 60)
     assert job_state(database, job_id) == JobState.PARTIAL
@@ -250,16 +250,16 @@ def test_a_missing_blob_fails_its_slice_and_is_no_fault_of_the_file(
 def test_an_unexpected_error_is_bounded_and_divided(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = context.decoders.read_frame, []
+    real, seen = context.decoders.read_pixels, []
 
-    def failing(path: Path, index: int) -> Frame:
-        frame = real(path, index)
-        if frame.pixels.shape[0] == 97:
+    def failing(path: Path, index: int) -> Pixels:
+        pixels = real(path, index)
+        if pixels.shape[0] == 97:
             seen.append(1)
             raise ZeroDivisionError
-        return frame
+        return pixels
 
-    monkeypatch.setattr(context.decoders, "read_frame", failing)
+    monkeypatch.setattr(context.decoders, "read_pixels", failing)
     job_id = submit(database, work, pictures(7) | {"study/slice 2b.png": picture(70, 97)})
     turn(context, 60)
     assert job_state(database, job_id) == JobState.PARTIAL
@@ -277,10 +277,10 @@ def test_failed_slices_are_retried_without_the_others(
 ) -> None:
     with monkeypatch.context() as broken:
 
-        def failing(path: Path, index: int) -> Frame:
+        def failing(path: Path, index: int) -> Pixels:
             raise RejectedFile(Reason.DAMAGED, found="PNG")
 
-        broken.setattr(context.decoders, "read_frame", failing)
+        broken.setattr(context.decoders, "read_pixels", failing)
         job_id = submit(database, work, pictures(3))
         turn(context, 60)
         assert job_state(database, job_id) == JobState.FAILED
@@ -299,9 +299,9 @@ def test_a_cancelled_job_writes_nothing_more_and_can_be_resumed(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(database, work, pictures(8))
-    real, seen = context.decoders.read_frame, []
+    real, seen = context.decoders.read_pixels, []
 
-    def cancelling(path: Path, index: int) -> Frame:
+    def cancelling(path: Path, index: int) -> Pixels:
         seen.append(1)
         if len(seen) == 2:
             with database.write() as session:
@@ -310,7 +310,7 @@ def test_a_cancelled_job_writes_nothing_more_and_can_be_resumed(
         return real(path, index)
 
     with monkeypatch.context() as patched:
-        patched.setattr(context.decoders, "read_frame", cancelling)
+        patched.setattr(context.decoders, "read_pixels", cancelling)
         turn(context, 60)
     assert job_state(database, job_id) == JobState.CANCELLED
     assert slice_counts(database, job_id) == {"cancelled": 8}

@@ -100,6 +100,7 @@ def test_files_are_read_as_without_a_pool(pool: Decoders, tmp_path: Path) -> Non
         np.testing.assert_array_equal(found.pixels, expected.pixels)
         assert found.pixels.dtype == np.float32
         assert found.pixels.flags.owndata, "a copy: the decoder's memory is used again"
+        np.testing.assert_array_equal(pool.read_pixels(path, index), expected.pixels)
         facts = ("index", "plane", "position_mm", "spacing_mm", "intensity")
         assert [getattr(found, name) for name in facts] == [getattr(expected, name) for name in facts]
 

@@ -31,6 +31,12 @@ def test_every_field_has_a_rule() -> None:
     assert set(known_fields("phases")) == {field.name for field in fields(Phase)}
 
 
+def test_every_field_is_documented() -> None:
+    text = (ROOT / "docs" / "scenarios.md").read_text("utf-8")
+
+    assert [name for name in known_fields() if f"`{name}`" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -63,7 +63,7 @@ class Manifest:
         class_names: In the order of the probabilities; lower case, digits and underscores. At least two.
         preprocessing: How pixels are prepared.
         temperature: By which scores are divided before softmax or sigmoid; 1 when uncalibrated.
-        planes: Anatomical planes the model was trained on.
+        planes: Anatomical planes the model was trained on; empty when nobody knows.
         metrics: Measured results, any JSON.
         dataset_fingerprint: Identifies the training data and its split.
         code_version: Of the code that trained and exported it.
@@ -175,8 +175,8 @@ def _manifest(record: dict[str, Any]) -> Manifest:
     if temperature <= 0:
         raise _wrong("temperature", temperature, "a number above 0 (1 when uncalibrated)")
     planes = tuple(_list(top["planes"], "planes"))
-    if not planes or len(set(map(str, planes))) != len(planes) or not all(plane in PLANES for plane in planes):
-        raise _wrong("planes", planes, "one or more of axial, coronal, sagittal")
+    if len(set(map(str, planes))) != len(planes) or not all(plane in PLANES for plane in planes):
+        raise _wrong("planes", planes, "some of axial, coronal, sagittal, each once")
     grid = _list(top["grid"], "grid")
     if len(grid) != 2:
         raise _wrong("grid", grid, "two whole numbers, rows and columns")

@@ -12,18 +12,23 @@ The networks of the registry scale their input themselves, as their ImageNet wei
 on plain [0, 1] is one of those whose name ends in `_unit`.
 """
 
+import hashlib
 import io
 import re
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from config.version import code_version
 from imaging.preprocess import Preprocessing
+from inference.export import ModelFacts, export
 from inference.networks import HeadSpec, Network, NetworkError, build
 from training.errors import WeightsError
 
@@ -92,6 +97,73 @@ def load_foreign(
     except NetworkError as error:
         raise WeightsError(f"{path.name}: {error}") from None
     return built
+
+
+def ship_foreign(
+    source: Path,
+    target: Path,
+    network: str,
+    head: HeadSpec,
+    class_names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    origin: str = "",
+) -> str:
+    """Write an artefact of weights from elsewhere; it has no measured numbers, and its card says so.
+
+    Args:
+        source: See `load_foreign`.
+        target: Ends in `.neurosight`.
+        network: See `load_foreign`.
+        head: See `load_foreign`.
+        class_names: See `load_foreign`.
+        preprocessing: See `load_foreign`.
+        origin: Where the weights come from, for the card.
+
+    Returns:
+        The artefact's digest.
+
+    Raises:
+        WeightsError: As `load_foreign`.
+        NetworkError: As `load_foreign`.
+        ExportError: The exported graph disagrees with the network.
+        ArtefactError: A class name is none.
+    """
+    built = load_foreign(source, network, head, class_names, preprocessing)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = ModelFacts(
+        preprocessing=preprocessing,
+        temperature=1.0,
+        planes=(),
+        metrics={"weights_from_elsewhere": {"sha256": digest, "origin": origin}},
+        dataset_fingerprint="unknown",
+        code_version=code_version(),
+        created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        model_card=_card(built, digest, origin),
+    )
+    return export(target, built, facts, _blobs(preprocessing.size))
+
+
+def _card(network: Network, digest: str, origin: str) -> str:
+    head = network.head_spec
+    return f"""# Model card: weights from elsewhere
+
+**Research use only. Not a medical device; not for diagnosis.**
+
+{network.name}; classes {", ".join(network.class_names)}; head of {head.units} units, {head.activation}; input
+{network.input_size} x {network.input_size}. The weights were not trained by this software. File: SHA-256 `{digest}`.
+Origin, as stated by whoever brought them: `{" ".join(origin.replace("`", "'").split()) or "not stated"}`.
+
+**Nothing is known of how good it is.** Data, split, planes and results are unknown here; probabilities are not
+calibrated. Compare it with the serving model on a test set before anyone sees what it says.
+"""
+
+
+def _blobs(size: int, count: int = 8) -> npt.NDArray[np.float32]:
+    """Smooth random pictures float32 (n, size, size, 1) in [0, 1], on which both engines are compared."""
+    rng = np.random.default_rng(0)
+    coarse = rng.random((count, 6, 6)).astype(np.float32)
+    return np.stack([cv2.resize(found, (size, size), interpolation=cv2.INTER_LINEAR) for found in coarse])[..., None]
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -16,9 +16,10 @@ import h5py
 import keras
 
 from imaging.preprocess import Preprocessing
+from inference import artefact
 from inference.networks import HeadSpec, Network, build
 from training.errors import WeightsError
-from training.foreign import MAX_BYTES, load_foreign
+from training.foreign import MAX_BYTES, load_foreign, ship_foreign
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -214,3 +215,18 @@ def test_hostile_archives_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "whole.npz", a=np.arange(3))
     with pytest.raises(WeightsError, match=r"a\.npy holds int64"):
         load(tmp_path / "whole.npz")
+
+
+def test_weights_from_elsewhere_become_an_artefact_that_promises_nothing(tmp_path: Path) -> None:
+    model = elsewhere()
+    model.save_weights(tmp_path / "m.weights.h5")
+    target = tmp_path / "m.neurosight"
+    digest = ship_foreign(
+        tmp_path / "m.weights.h5", target, "tiny", HEAD, CLASSES, Preprocessing(size=48), "a hospital"
+    )
+    found = artefact.load(target, digest)
+
+    assert found.manifest.network.head == HEAD
+    assert found.manifest.planes == ()
+    assert "Nothing is known of how good it is" in found.model_card
+    assert "a hospital" in found.model_card

@@ -34,6 +34,7 @@ KEYWORDS: dict[str, Any] = {
     "Problem": (3,),
     "__init__": (3,),  # of a class derived from Problem
     "AccountError": (1,),
+    "RegistryRefused": (2,),
 }
 TABLES = {"web/problems.py": ("_TITLES", "_HTTP_DETAILS"), "web/sentences.py": ("FURTHER", "UNKNOWN")}
 """Tables of which each text that begins with a capital letter is to be translated."""

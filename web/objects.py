@@ -8,7 +8,7 @@ audit row cannot be written, nothing is shown.
 import uuid
 
 from flask import Flask, Response
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
@@ -17,8 +17,8 @@ from db.base import utc_now
 from db.jobs import Job
 from db.predictions import Prediction
 from db.queries import audit
-from db.queries.visibility import Viewer, visible_instances, visible_jobs, visible_studies
-from db.states import UploadState
+from db.queries.visibility import Viewer, shown_predictions, visible_instances, visible_jobs, visible_studies
+from db.states import Role, UploadState
 from db.studies import Instance, Study
 from db.uploads import Upload
 from web.access import actor, note_denial, the_user
@@ -64,13 +64,18 @@ def find_slice(session: Session, slice_id: uuid.UUID, *options: ORMOption) -> In
 
 
 def find_prediction(session: Session, prediction_id: uuid.UUID, *options: ORMOption) -> Prediction:
-    """A prediction of a slice that the user may see. Raises Problem 404 otherwise."""
+    """A prediction of a slice that the user may see; those of shadow runs are for admins. Raises Problem 404."""
     viewer = the_user().viewer
     found = session.scalars(
         select(Prediction)
         .join(Instance, Instance.id == Prediction.instance_id)
         .join(Study, Study.id == Instance.study_id)
-        .where(Prediction.id == prediction_id, visible_studies(viewer), visible_instances(viewer))
+        .where(
+            Prediction.id == prediction_id,
+            visible_studies(viewer),
+            visible_instances(viewer),
+            true() if viewer.role.includes(Role.ADMIN) else shown_predictions(),
+        )
         .options(*options)
     ).one_or_none()
     if found is None:

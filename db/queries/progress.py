@@ -19,7 +19,7 @@ from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.queries import heartbeats
 from db.queries.checkpoints import serving
 from db.queries.visibility import Viewer, visible_jobs, visible_studies
-from db.states import JOB_ENDED, ItemState, JobState, Priority, SliceState
+from db.states import JOB_ENDED, ItemState, JobState, Priority, Purpose, SliceState
 from db.studies import Study
 from db.uploads import UploadFile
 from db.users import User
@@ -46,6 +46,7 @@ class Progress:
     title: str
     state: JobState
     priority: Priority
+    purpose: Purpose
     sent_by: str
     created_at: datetime
     opened_at: datetime | None
@@ -133,6 +134,7 @@ def progress(session: Session, job_id: uuid.UUID, viewer: Viewer, settings: Sett
         title=job.title,
         state=state,
         priority=Priority(job.priority),
+        purpose=Purpose(job.purpose),
         sent_by=username or "",
         created_at=job.created_at,
         opened_at=job.opened_at,

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from db.jobs import Job, JobStudy, ReceivedFile
 from db.predictions import Heatmap, Prediction
+from db.queries import withdrawals
 from db.queries.reviews import Decision
 from db.queries.views import StudyView
 from db.queries.visibility import Viewer, identity_visible_studies
@@ -51,6 +52,8 @@ STUDY_COLUMNS = (
 STUDY_END_COLUMNS = ("checkpoint", "engine", "code_version", "predicted_at", "error", "prediction_id", "notice")
 DECISION_COLUMNS = ("confirmed_label", "confirmed_by", "confirmed_at")
 """What a clinician decided: a class, `not_assessable`, or empty when nobody did."""
+WITHDRAWN_COLUMNS = ("withdrawn",)
+"""Why the model behind the result was withdrawn; empty when it was not."""
 RECEIPT_COLUMNS = (
     "job_id",
     "sequence",
@@ -113,9 +116,10 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
         for row in slice_rows(view):
             classes.update(dict.fromkeys(row["prediction"].probabilities if row["prediction"] else ()))
     names = [f"probability_{name}" for name in classes]
-    yield csv_line([*STUDY_COLUMNS, *names, *STUDY_END_COLUMNS, *DECISION_COLUMNS])
+    yield csv_line([*STUDY_COLUMNS, *names, *STUDY_END_COLUMNS, *DECISION_COLUMNS, *WITHDRAWN_COLUMNS])
     for view in views:
         digest = view.checkpoint.digest if view.checkpoint else ""
+        withdrawn = view.withdrawal.reason if view.withdrawal else ""
         for row in slice_rows(view):
             found: Prediction | None = row["prediction"]
             error = sentence(row["failure_code"], row["failure_detail"]) if row["failure_code"] else ""
@@ -123,12 +127,21 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
             decision = _decision(row["decision"])
             if found is None:
                 end = ["", "", "", "", error, ""]
-                yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE, *decision])
+                yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE, *decision, ""])
                 continue
             probabilities = [_digits(found.probabilities.get(name)) for name in classes]
             end = [digest, found.engine, found.code_version, found.created_at.isoformat(), "", str(found.id)]
             yield csv_line(
-                [*cells, found.class_name, _digits(found.probability), *probabilities, *end, NOTICE, *decision]
+                [
+                    *cells,
+                    found.class_name,
+                    _digits(found.probability),
+                    *probabilities,
+                    *end,
+                    NOTICE,
+                    *decision,
+                    withdrawn,
+                ]
             )
 
 
@@ -194,6 +207,7 @@ def prediction_receipt(session: Session, prediction: Prediction, viewer: Viewer)
     if identity_visible_studies(session, viewer, [study.id]):
         identity = session.get(StudyIdentity, study.id)
     manifest = checkpoint.manifest
+    withdrawal = withdrawals.marks(session, [checkpoint.id]).get(checkpoint.id)
     return {
         "prediction_id": prediction.id,
         "created_at": prediction.created_at,
@@ -220,6 +234,9 @@ def prediction_receipt(session: Session, prediction: Prediction, viewer: Viewer)
             "class_names": checkpoint.class_names,
             "temperature": manifest.get("temperature"),
             "dataset_fingerprint": manifest.get("dataset_fingerprint") or manifest.get("data_fingerprint"),
+            "withdrawn": {"since": withdrawal.created_at.isoformat(), "reason": withdrawal.reason}
+            if withdrawal
+            else None,
         },
         "preprocessing": manifest.get("preprocessing"),
         "heatmap": None

@@ -22,7 +22,7 @@ class Row:
     kind: str = ""
 
 
-EVERYBODY, SUBMITTER, ADMIN = Row(None), Row(Role.SUBMITTER), Row(Role.ADMIN)
+EVERYBODY, SUBMITTER, CLINICIAN, ADMIN = Row(None), Row(Role.SUBMITTER), Row(Role.CLINICIAN), Row(Role.ADMIN)
 JOB, STUDY, SLICE, PREDICTION = (Row(Role.SUBMITTER, kind) for kind in ("job", "study", "slice", "prediction"))
 UPLOAD, TOKEN = Row(Role.SUBMITTER, "upload"), Row(Role.SUBMITTER, "token")
 USER = Row(Role.ADMIN, "user")
@@ -43,6 +43,16 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", f"{API}/me/tokens"): SUBMITTER,
     ("DELETE", f"{API}/me/tokens/<uuid:token_id>"): TOKEN,
     ("GET", f"{API}/checkpoints"): SUBMITTER,
+    ("GET", f"{API}/checkpoints/history"): CLINICIAN,
+    ("GET", f"{API}/checkpoints/<uuid:checkpoint_id>"): CLINICIAN,
+    ("POST", f"{API}/checkpoints/<uuid:checkpoint_id>/promote"): ADMIN,
+    ("POST", f"{API}/checkpoints/rollback"): ADMIN,
+    ("POST", f"{API}/checkpoints/<uuid:checkpoint_id>/withdraw"): ADMIN,
+    ("POST", f"{API}/checkpoints/<uuid:checkpoint_id>/lift"): ADMIN,
+    ("GET", f"{API}/checkpoints/<uuid:checkpoint_id>/results"): CLINICIAN,
+    ("GET", f"{API}/checkpoints/<uuid:checkpoint_id>/results.csv"): CLINICIAN,
+    ("POST", f"{API}/checkpoints/<uuid:checkpoint_id>/rerun"): ADMIN,
+    ("POST", f"{API}/reclassifications"): ADMIN,
     ("POST", f"{API}/studies"): SUBMITTER,
     ("POST", f"{API}/uploads"): SUBMITTER,
     ("GET", f"{API}/uploads/<uuid:upload_id>"): UPLOAD,
@@ -79,6 +89,18 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", "/password"): SUBMITTER,
     ("GET", "/help"): SUBMITTER,
     ("GET", "/model"): SUBMITTER,
+    ("GET", "/checkpoints"): CLINICIAN,
+    ("GET", "/checkpoints/<uuid:checkpoint_id>"): CLINICIAN,
+    ("GET", "/checkpoints/<uuid:checkpoint_id>/promote"): ADMIN,
+    ("POST", "/checkpoints/<uuid:checkpoint_id>/promote"): ADMIN,
+    ("POST", "/checkpoints/rollback"): ADMIN,
+    ("POST", "/checkpoints/<uuid:checkpoint_id>/withdraw"): ADMIN,
+    ("POST", "/checkpoints/<uuid:checkpoint_id>/lift"): ADMIN,
+    ("GET", "/checkpoints/<uuid:checkpoint_id>/results"): CLINICIAN,
+    ("GET", "/checkpoints/<uuid:checkpoint_id>/results.csv"): CLINICIAN,
+    ("POST", "/checkpoints/<uuid:checkpoint_id>/rerun"): ADMIN,
+    ("POST", "/checkpoints/reclassify"): ADMIN,
+    ("POST", "/studies/<uuid:study_id>/reclassify"): Row(Role.ADMIN, "study"),
     ("GET", "/account"): SUBMITTER,
     ("POST", "/account/tokens"): SUBMITTER,
     ("POST", "/account/tokens/<uuid:token_id>/revoke"): TOKEN,

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from config.settings import Settings
+from db.checkpoints import Checkpoint
 from db.predictions import Prediction
 from db.queries import accounts
 from db.queries.audit import SYSTEM
@@ -84,12 +85,19 @@ class Objects:
             self.token = accounts.create_token(db, user, "to be revoked", by=SYSTEM, expires_at=None)[0].id
             # An account that nobody uses here, for what admins do to accounts.
             self.user = accounts.create_user(db, "zoe", PASSWORD, Role.SUBMITTER, by=SYSTEM).id
+            # A model that nothing depends on, for what admins do to models.
+            spare = Checkpoint(
+                name="spare", digest="5" * 64, location="blob:" + "5" * 64, network="tiny", class_names=[], manifest={}
+            )
+            db.add(spare)
+            db.flush()
+            self.checkpoint = spare.id
         answer = world.ask(self.ann, "POST", "/api/v1/uploads", json={})
         self.upload = (answer.json or {})["id"]
 
     def address(self, rule: str) -> str:
         """The rule with ann's objects."""
-        for name in ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user"):
+        for name in ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user", "checkpoint"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
         rule = rule.replace("<path:filename>", "nothing-of-this-name")
         return f"{rule}?path=x" if rule.endswith("/files") else rule

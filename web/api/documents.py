@@ -14,6 +14,8 @@ from db.predictions import Prediction
 from db.queries.progress import Progress
 from db.queries.reviews import Decision
 from db.queries.submissions import Sent
+from db.queries.views import StudyView
+from db.registry import Withdrawal
 from db.reviews import NOT_ASSESSABLE, WITHDRAWN
 from db.states import Priority, SliceState, UploadState
 from db.uploads import Upload
@@ -47,6 +49,7 @@ def job_document(progress: Progress) -> dict[str, Any]:
         "state": progress.state,
         "ended": progress.ended,
         "priority": progress.priority,
+        "purpose": progress.purpose,
         "sent_by": progress.sent_by,
         "created_at": progress.created_at,
         "finished_at": progress.finished_at,
@@ -75,8 +78,40 @@ def study_links(study_id: uuid.UUID) -> dict[str, str]:
     }
 
 
-def prediction_document(prediction: Prediction) -> dict[str, Any]:
-    """The document of a prediction."""
+def withdrawal_document(withdrawal: Withdrawal | None) -> dict[str, Any] | None:
+    """Why and since when results are not to be relied on; None when they may."""
+    return {"since": withdrawal.created_at, "reason": withdrawal.reason} if withdrawal else None
+
+
+def model_document(view: StudyView) -> dict[str, Any] | None:
+    """The checkpoint whose results of a study are shown."""
+    if view.checkpoint is None:
+        return None
+    found = view.checkpoint
+    return {
+        "name": found.name,
+        "digest": found.digest,
+        "network": found.network,
+        "withdrawn": withdrawal_document(view.withdrawal),
+    }
+
+
+def model_choices(view: StudyView) -> list[dict[str, Any]]:
+    """Every checkpoint with results of a study, the one that is shown unless another is asked for first."""
+    return [
+        {
+            "name": item.checkpoint.name,
+            "digest": item.checkpoint.digest,
+            "network": item.checkpoint.network,
+            "withdrawn": withdrawal_document(item.withdrawal),
+            "slices": item.slices,
+        }
+        for item in view.checkpoints
+    ]
+
+
+def prediction_document(prediction: Prediction, withdrawal: Withdrawal | None = None) -> dict[str, Any]:
+    """The document of a prediction; `withdrawal` of its checkpoint."""
     number = prediction.id
     return {
         "id": number,
@@ -86,6 +121,7 @@ def prediction_document(prediction: Prediction) -> dict[str, Any]:
         "engine": prediction.engine,
         "code_version": prediction.code_version,
         "created_at": prediction.created_at,
+        "withdrawn": withdrawal_document(withdrawal),
         "links": {
             "heatmap": url_for("pictures.heatmap", prediction_id=number),
             "overlay": url_for("pictures.overlay", prediction_id=number),
@@ -95,7 +131,7 @@ def prediction_document(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def slice_document(row: Mapping[str, Any]) -> dict[str, Any]:
+def slice_document(row: Mapping[str, Any], withdrawal: Withdrawal | None = None) -> dict[str, Any]:
     """The document of a slice, from a row of `db.queries.results.slice_rows`."""
     found: Prediction | None = row["prediction"]
     return {
@@ -103,7 +139,7 @@ def slice_document(row: Mapping[str, Any]) -> dict[str, Any]:
         "decision": decision_document(row["decision"]) if row["decision"] else None,
         "id": row["slice_id"],
         "failure": explained(row["failure_code"], row["failure_detail"]),
-        "prediction": prediction_document(found) if found else None,
+        "prediction": prediction_document(found, withdrawal) if found else None,
         "links": {
             "image": url_for("pictures.image", slice_id=row["slice_id"]),
             "decisions": url_for("decisions.decisions", slice_id=row["slice_id"]),

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Response
+from sqlalchemy.orm import joinedload
 
+from db.jobs import Job
 from db.queries import audit, results, settle, views
 from db.queries import progress as progress_rows
 from db.queries.progress import Progress
-from db.states import Role
+from db.states import Purpose, Role
 from web import submitting
 from web.access import actor, requires, the_user
 from web.api import documents, schemas
@@ -118,9 +120,11 @@ def receipt_csv(job_id: uuid.UUID) -> Response:
 def results_csv(job_id: uuid.UUID) -> Response:
     """The results of all studies of a job as CSV, one row a slice."""
     with services().database.read() as db:
-        find_job(db, job_id)
+        found = find_job(db, job_id, joinedload(Job.checkpoint))
         study_ids = results.studies_of(db, job_id)
-    return csv_response(studies_csv(study_ids), f"results-{job_id}.csv")
+    again = found.purpose == Purpose.RECLASSIFICATION and found.checkpoint is not None
+    checkpoint = found.checkpoint.digest if found.checkpoint and again else ""
+    return csv_response(studies_csv(study_ids, checkpoint), f"results-{job_id}.csv")
 
 
 def load_progress(job_id: uuid.UUID) -> Progress:
@@ -156,13 +160,18 @@ def retry_job(job_id: uuid.UUID) -> None:
     submitting.ring_for(ring)
 
 
-def studies_csv(study_ids: list[uuid.UUID]) -> Iterator[str]:
-    """Studies as CSV; each export is in the audit trail before the first line goes out."""
+def studies_csv(study_ids: list[uuid.UUID], checkpoint: str = "") -> Iterator[str]:
+    """Studies as CSV; each export is in the audit trail before the first line goes out.
+
+    Args:
+        study_ids: The studies.
+        checkpoint: Digest of the model whose results are wanted, where it has any; empty: those that are shown.
+    """
     for study_id in study_ids:
         note_view("study.export", study_id)
     viewer = the_user().viewer
     with services().database.read() as db:
-        found = [views.study_view(db, viewer, find_study(db, study_id)) for study_id in study_ids]
+        found = [views.study_view(db, viewer, find_study(db, study_id), checkpoint) for study_id in study_ids]
     return results.study_csv(found, english)
 
 

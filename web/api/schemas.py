@@ -6,7 +6,7 @@ Owns names and types only; the values are built in `db.queries` and the views.
 from marshmallow import Schema, fields, validate
 
 from db.queries.results import NOTICE
-from db.states import JobState, Priority, Role
+from db.states import JobState, Priority, Purpose, Role
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
 
 
@@ -98,6 +98,7 @@ class Job(Schema):
     state = fields.Enum(JobState, by_value=True, required=True)
     ended = fields.Boolean(required=True)
     priority = fields.Enum(Priority, by_value=True, required=True)
+    purpose = fields.Enum(Purpose, by_value=True, required=True)
     sent_by = fields.String(required=True)
     created_at = fields.AwareDateTime(required=True)
     finished_at = fields.AwareDateTime(allow_none=True, required=True)
@@ -231,7 +232,15 @@ class Summary(Schema):
     analysed = fields.Integer(required=True)
     failed = fields.Integer(required=True)
     waiting = fields.Integer(required=True)
+    not_asked = fields.Integer(required=True, metadata={"description": "Analysed by another model only"})
     rule = fields.String(required=True)
+
+
+class Withdrawn(Schema):
+    """Why results of a model are not to be relied on."""
+
+    since = fields.AwareDateTime(required=True)
+    reason = fields.String(required=True)
 
 
 class ModelRef(Schema):
@@ -240,6 +249,21 @@ class ModelRef(Schema):
     name = fields.String(required=True)
     digest = fields.String(required=True)
     network = fields.String(required=True)
+    withdrawn = fields.Nested(Withdrawn, allow_none=True, required=True)
+
+
+class ModelChoice(ModelRef):
+    """A model with results of a study; ask for them by `checkpoint=DIGEST`."""
+
+    slices = fields.Integer(required=True)
+
+
+class StudyQuery(Schema):
+    """Whose results of a study."""
+
+    checkpoint = fields.String(
+        load_default="", validate=validate.Regexp(r"^([0-9a-f]{64})?$"), metadata={"description": "Digest of a model"}
+    )
 
 
 class SeriesRef(Schema):
@@ -266,6 +290,7 @@ class Study(Notice):
     series = fields.List(fields.Nested(SeriesRef), required=True)
     summary = fields.Nested(Summary, required=True)
     model = fields.Nested(ModelRef, allow_none=True, required=True)
+    models = fields.List(fields.Nested(ModelChoice), required=True)
     jobs = fields.List(fields.UUID(), required=True)
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 
@@ -280,6 +305,7 @@ class Prediction(Schema):
     engine = fields.String(required=True)
     code_version = fields.String(required=True)
     created_at = fields.AwareDateTime(required=True)
+    withdrawn = fields.Nested(Withdrawn, allow_none=True, required=True)
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 
 
@@ -395,22 +421,3 @@ class OverlayQuery(HeatmapQuery):
     """How a heatmap is drawn over its slice."""
 
     opacity = fields.Float(load_default=DEFAULT_OPACITY, validate=validate.Range(0, 1))
-
-
-class Checkpoint(Schema):
-    """A model that may serve."""
-
-    id = fields.UUID(required=True)
-    name = fields.String(required=True)
-    digest = fields.String(required=True, metadata={"description": "SHA-256 of the whole artefact file"})
-    network = fields.String(required=True)
-    class_names = fields.List(fields.String(), required=True)
-    metrics = fields.Dict(required=True)
-    serving = fields.Boolean(required=True)
-    created_at = fields.AwareDateTime(required=True)
-
-
-class CheckpointList(Schema):
-    """All registered models, the serving one first."""
-
-    checkpoints = fields.List(fields.Nested(Checkpoint), required=True)

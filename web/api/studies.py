@@ -25,12 +25,13 @@ RULE = (
 )
 
 
-@blueprint.at("GET", "/studies/<uuid:study_id>", problems=(404,))
+@blueprint.at("GET", "/studies/<uuid:study_id>", problems=(404, 422))
+@blueprint.takes(schemas.StudyQuery, location="query")
 @blueprint.gives(200, schemas.Study)
 @requires(Role.SUBMITTER)
-def study(study_id: uuid.UUID) -> dict[str, Any]:
+def study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
     """A study: identity by role, series, summary, the model behind it."""
-    view = _view(study_id)
+    view = _view(study_id, wanted["checkpoint"])
     return {
         "id": view.study.id,
         "title": view.study.title,
@@ -51,36 +52,39 @@ def study(study_id: uuid.UUID) -> dict[str, Any]:
             for item in view.series
         ],
         "summary": summary_document(view.summary),
-        "model": view.checkpoint,
+        "model": documents.model_document(view),
+        "models": documents.model_choices(view),
         "jobs": [job.id for job in view.jobs],
         "links": documents.study_links(view.study.id),
     }
 
 
-@blueprint.at("GET", "/studies/<uuid:study_id>/results", problems=(404,))
+@blueprint.at("GET", "/studies/<uuid:study_id>/results", problems=(404, 422))
+@blueprint.takes(schemas.StudyQuery, location="query")
 @blueprint.gives(200, schemas.StudyResults)
 @requires(Role.SUBMITTER)
-def study_results(study_id: uuid.UUID) -> dict[str, Any]:
+def study_results(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
     """Every slice in anatomical order with its prediction, or with the reason why there is none."""
-    view = _view(study_id)
+    view = _view(study_id, wanted["checkpoint"])
     return {
         "study_id": view.study.id,
         "study_instance_uid": view.study.study_instance_uid or "",
         "accession_number": view.identity.accession_number if view.identity else "",
         "summary": summary_document(view.summary),
-        "model": view.checkpoint,
-        "slices": [documents.slice_document(row) for row in results.slice_rows(view)],
+        "model": documents.model_document(view),
+        "slices": [documents.slice_document(row, view.withdrawal) for row in results.slice_rows(view)],
     }
 
 
-@blueprint.at("GET", "/studies/<uuid:study_id>/results.csv", problems=(404,))
+@blueprint.at("GET", "/studies/<uuid:study_id>/results.csv", problems=(404, 422))
+@blueprint.takes(schemas.StudyQuery, location="query")
 @blueprint.gives(200, **CSV_DOC)
 @requires(Role.SUBMITTER)
-def results_csv(study_id: uuid.UUID) -> Response:
+def results_csv(wanted: dict[str, Any], study_id: uuid.UUID) -> Response:
     """The results as CSV, one row a slice."""
     with services().database.read() as db:
         find_study(db, study_id)
-    return csv_response(studies_csv([study_id]), f"results-{study_id}.csv")
+    return csv_response(studies_csv([study_id], wanted["checkpoint"]), f"results-{study_id}.csv")
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:
@@ -93,13 +97,14 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "analysed": summary.analysed,
         "failed": summary.failed,
         "waiting": summary.waiting,
+        "not_asked": summary.not_asked,
         "rule": RULE,
     }
 
 
-def _view(study_id: uuid.UUID) -> StudyView:
+def _view(study_id: uuid.UUID, checkpoint: str) -> StudyView:
     with services().database.read() as db:
         find_study(db, study_id)
     note_view("study.view", study_id)
     with services().database.read() as db:
-        return views.study_view(db, the_user().viewer, find_study(db, study_id))
+        return views.study_view(db, the_user().viewer, find_study(db, study_id), checkpoint)

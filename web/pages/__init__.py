@@ -11,13 +11,24 @@ from web.pages import blueprint, display, errors, languages, navigation, words
 
 def init_app(app: Flask) -> None:
     """Hangs the pages, their languages, their filters and the error page on an app."""
-    from web.pages import account, admin, decisions, help_pages, jobs, models, predictions, sign_in, studies, submit
+    from web.pages import (
+        account,
+        admin,
+        checkpoints,
+        decisions,
+        help_pages,
+        jobs,
+        predictions,
+        sign_in,
+        studies,
+        submit,
+    )
 
     languages.init_app(app)
     display.init_app(app)
     words.init_app(app)
     navigation.init_app(app)
     errors.init_app(app)
-    for module in (sign_in, account, submit, jobs, studies, decisions, predictions, models, admin, help_pages):
+    for module in (sign_in, account, submit, jobs, studies, decisions, predictions, checkpoints, admin, help_pages):
         assert module.__name__.startswith("web.pages.")  # noqa: S101 - imported for its routes
     app.register_blueprint(blueprint.pages)

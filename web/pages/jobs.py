@@ -9,9 +9,9 @@ from typing import Any
 
 from flask import Response, abort, flash, redirect, render_template, request, url_for
 from flask_babel import gettext, ngettext
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
-from db.jobs import ReceivedFile
+from db.jobs import Job, ReceivedFile
 from db.queries import audit, heartbeats, settle, views
 from db.states import JOB_ENDED, JobState, Role
 from web.access import actor, requires, the_user
@@ -46,7 +46,7 @@ def jobs() -> str:
 def job(job_id: uuid.UUID) -> str:
     """One job; only its progress when htmx asks."""
     with services().database.read() as db:
-        found = find_job(db, job_id)
+        found = find_job(db, job_id, joinedload(Job.checkpoint))
         viewer = the_user().viewer
         context: dict[str, Any] = {
             "job": found,

@@ -25,7 +25,22 @@ class Tab:
     pages: frozenset[str]
 
 
-TRAINING_TABS = (Tab("pages.model", lazy_gettext("Models"), frozenset({"pages.model"})),)
+TRAINING_TABS = (
+    Tab(
+        "pages.checkpoints",
+        lazy_gettext("Models"),
+        frozenset(
+            {
+                "pages.model",
+                "pages.checkpoints",
+                "pages.checkpoint",
+                "pages.promote",
+                "pages.promote_checkpoint",
+                "pages.recall",
+            }
+        ),
+    ),
+)
 
 
 def init_app(app: Flask) -> None:

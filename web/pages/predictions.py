@@ -11,7 +11,7 @@ from flask_babel import gettext
 from sqlalchemy.orm import joinedload
 
 from db.predictions import Heatmap, Prediction
-from db.queries import views
+from db.queries import views, withdrawals
 from db.states import Role
 from db.studies import Instance
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, decode, layer_png, place
@@ -31,8 +31,14 @@ def prediction(prediction_id: uuid.UUID) -> str:
     with services().database.read() as db:
         found = find_prediction(db, prediction_id, joinedload(Prediction.instance), joinedload(Prediction.checkpoint))
         repeat = views.newest_reproduction(db, prediction_id)
+        withdrawal = withdrawals.marks(db, [found.checkpoint_id]).get(found.checkpoint_id)
     note_view("study.view", found.instance.study_id, once_in_s=VIEW_WINDOW_S)
-    context: dict[str, Any] = {"prediction": found, "repeat": repeat, "slice_name": slice_name}
+    context: dict[str, Any] = {
+        "prediction": found,
+        "repeat": repeat,
+        "withdrawal": withdrawal,
+        "slice_name": slice_name,
+    }
     template = "predictions/_repeat.html" if request.headers.get("HX-Request") else "predictions/receipt.html"
     return render_template(template, **context)
 

@@ -79,9 +79,12 @@ def study_context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
         found = find_study(db, study_id)
     note_view("study.view", study_id, once_in_s=once_in_s)
     with services().database.read() as db:
-        view = views.study_view(db, the_user().viewer, found)
+        view = views.study_view(db, the_user().viewer, found, request.args.get("checkpoint", ""))
+    # In addresses only when it is not the one that is shown anyway.
+    other = view.checkpoint is not None and view.checkpoint is not view.checkpoints[0].checkpoint
     return {
         "view": view,
+        "checkpoint_wanted": view.checkpoint.digest if view.checkpoint and other else None,
         "study": view.study,
         "summary": view.summary,
         "threshold": THRESHOLD,

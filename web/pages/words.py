@@ -7,9 +7,11 @@ from flask import Flask
 from flask_babel import gettext, lazy_gettext
 
 from db.queries import audit
+from db.queries.promotions import Standing
 from db.queries.summaries import Finding
+from db.queries.views import NOT_ASKED
 from db.reviews import NOT_ASSESSABLE, WITHDRAWN
-from db.states import JobState, Priority, Role, SliceState
+from db.states import JobState, Priority, Purpose, Role, SliceState
 from imaging.outcomes import Outcome
 from web.pages.languages import add_filters, class_label, sentence
 from web.sentences import template_of
@@ -23,16 +25,28 @@ JOB_STATES = {
     JobState.FAILED: lazy_gettext("failed"),
     JobState.CANCELLED: lazy_gettext("cancelled"),
 }
-SLICE_STATES = {
+SLICE_STATES: dict[str, object] = {
     SliceState.PENDING: lazy_gettext("waiting"),
     SliceState.DONE: lazy_gettext("analysed"),
     SliceState.FAILED: lazy_gettext("failed"),
     SliceState.CANCELLED: lazy_gettext("cancelled"),
+    NOT_ASKED: lazy_gettext("not analysed by this model"),
 }
 PRIORITIES = {
     Priority.URGENT: lazy_gettext("urgent"),
     Priority.NORMAL: lazy_gettext("normal"),
     Priority.OFF_PEAK: lazy_gettext("off-peak"),
+}
+STANDINGS = {
+    Standing.SERVING: lazy_gettext("serving"),
+    Standing.SERVED: lazy_gettext("served before"),
+    Standing.WITHDRAWN: lazy_gettext("withdrawn"),
+    Standing.CANDIDATE: lazy_gettext("candidate"),
+}
+PURPOSES = {
+    Purpose.SUBMISSION: lazy_gettext("submission"),
+    Purpose.RECLASSIFICATION: lazy_gettext("classified again"),
+    Purpose.SHADOW: lazy_gettext("shadow run"),
 }
 ROLES = {
     Role.SUBMITTER: lazy_gettext("submitter"),
@@ -75,6 +89,8 @@ def init_app(app: Flask) -> None:
         state_label=lambda state: str(JOB_STATES.get(state) or SLICE_STATES.get(state) or state),
         slice_state_label=lambda state: str(SLICE_STATES.get(state, state)),
         priority_label=lambda priority: str(PRIORITIES.get(priority, priority)),
+        standing_label=lambda standing: str(STANDINGS.get(standing, standing)),
+        purpose_label=lambda purpose: str(PURPOSES.get(purpose, purpose)),
         role_label=lambda role: str(ROLES.get(role, role)),
         outcome_label=lambda outcome: str(OUTCOMES.get(outcome, outcome)),
         finding_label=lambda finding: str(FINDINGS.get(finding, finding)),

@@ -95,7 +95,11 @@
     reveal(thumb);
     draw();
     panel(thumb);
-    if (record) history.replaceState(null, "", `?slice=${id}`);
+    if (record) {
+      const query = new URLSearchParams(location.search); // it may name the model whose results are shown
+      query.set("slice", id);
+      history.replaceState(null, "", `?${query}`);
+    }
     const list = shown();
     const place = list.indexOf(thumb);
     for (const near of [list[place + 1], list[place - 1]]) {

@@ -61,7 +61,8 @@ def wanted() -> Catalog:
 
 def sources() -> list[Path]:
     """The files that hold texts for people."""
-    return sorted([ROOT / "db/queries/accounts.py", *(ROOT / "web").rglob("*.py"), *(ROOT / "web").rglob("*.html")])
+    folders = [(ROOT / "db/queries").rglob("*.py"), (ROOT / "web").rglob("*.py"), (ROOT / "web").rglob("*.html")]
+    return sorted(path for folder in folders for path in folder)
 
 
 def add(catalogue: Catalog, message: Any, name: str, comments: list[str]) -> None:

@@ -25,6 +25,9 @@ from training.errors import DatasetError
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 PLANES: Final = frozenset({"axial", "coronal", "sagittal", ""})
 
+_BLOCK: Final = 32
+"""Pictures that are held in memory at a time."""
+
 UInt8 = npt.NDArray[np.uint8]
 
 
@@ -191,8 +194,8 @@ def read_each(dataset: Dataset, samples: Sequence[Sample], threads: int = 2) -> 
 
     with ThreadPoolExecutor(threads) as pool:
         # In blocks: all at once would hold every picture in memory.
-        for start in range(0, len(samples), 256):
-            yield from pool.map(one, samples[start : start + 256])
+        for start in range(0, len(samples), _BLOCK):
+            yield from pool.map(one, samples[start : start + _BLOCK])
     if broken:
         broken.sort()
         raise DatasetError(
@@ -234,8 +237,8 @@ def prepare_all(dataset: Dataset, samples: Sequence[Sample], preprocessing: Prep
 
     with ThreadPoolExecutor(threads) as pool:
         pictures = read_each(dataset, samples, threads)
-        for start in range(0, len(samples), 256):
-            block = list(islice(pictures, 256))
+        for start in range(0, len(samples), _BLOCK):
+            block = list(islice(pictures, _BLOCK))
             list(pool.map(one, range(start, start + len(block)), block))
         next(pictures, None)  # to its end, where it tells of broken pictures
     return result

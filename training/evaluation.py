@@ -95,7 +95,7 @@ _OVERALL: Final = (
     "macro_roc_auc",
     "macro_pr_auc",
 )
-_OF_PLANE: Final = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
+_FEW: Final = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
 _PER_CLASS: Final = ("precision", "recall", "f1", "roc_auc", "pr_auc")
 
 
@@ -179,7 +179,7 @@ def _plane(
     return {
         "slices": int(rows.sum()),
         "patients": len(set(people[rows].tolist())),
-        **{name: interval(found[name]) for name in _OF_PLANE},
+        **{name: interval(found[name]) for name in _FEW},
         "confusion": confusion(predictions[rows], labels[rows], probabilities.shape[1]).tolist(),
     }
 
@@ -200,7 +200,8 @@ def by_patient(
         See docs/run-report.md.
     """
     predictions = probabilities.argmax(axis=1)
-    rows, first, several = [], [], 0
+    rows: list[dict[str, Any]] = []
+    first, truths, means, several = [], [], [], 0
     for person in np.unique(people):
         mine = np.flatnonzero(people == person)
         if len(set(labels[mine].tolist())) > 1:
@@ -208,10 +209,12 @@ def by_patient(
             continue
         mean = probabilities[mine].mean(axis=0)
         counts = np.bincount(predictions[mine], minlength=len(names))
-        # Equal counts: the more probable of them; probabilities are below 1, so that a count is never outweighed.
-        by_counts = int((counts + mean / (1 + mean.sum())).argmax())
+        # Equal counts: the more probable of them; half a probability never outweighs a count.
+        by_counts = int((counts + mean / 2).argmax())
         truth = int(labels[mine[0]])
         first.append(mine[0])
+        truths.append(truth)
+        means.append(mean)
         rows.append(
             {
                 "patient": str(person),
@@ -225,17 +228,19 @@ def by_patient(
             }
         )
     drawn = weights[:, np.array(first, np.int64)]
-    right = {
-        key: np.array([row[key] == row["label"] for row in rows], float) for key in ("by_probability", "by_counts")
-    }
+    decided = np.array(means).reshape(-1, len(names))
+    actual, said = np.array(truths, np.int64), decided.argmax(axis=1).astype(np.int64)
+    measures = _measures(decided, said, actual, drawn)
+    counted = np.array([row["by_counts"] == row["label"] for row in rows], float)
     with np.errstate(invalid="ignore"):
-        shares = {key: (drawn @ hit) / drawn.sum(axis=1) for key, hit in right.items()}
+        counted_shares = (drawn @ counted) / drawn.sum(axis=1)
     of_class = {name: [row for row in rows if row["label"] == name] for name in names}
     return {
         "patients": len(rows),
         "several_labels": several,
-        "accuracy": interval(shares["by_probability"]),
-        "accuracy_by_counts": interval(shares["by_counts"]),
+        **{name: interval(measures[name]) for name in _FEW},
+        "accuracy_by_counts": interval(counted_shares),
+        "confusion": confusion(said, actual, len(names)).tolist(),
         "classes": {
             name: {
                 "patients": len(mine),

@@ -140,6 +140,7 @@ def leaderboard(record: Mapping[str, Any]) -> dict[str, dict[str, float | None]]
             for measure in ("precision", "recall", "f1", "roc_auc", "pr_auc"):
                 found[f"{part}.{measure}_{label}"] = of_class[measure]
         found[f"{part}.patient_accuracy"] = facts["by_patient"]["accuracy"]
+        found[f"{part}.patient_roc_auc"] = facts["by_patient"]["macro_roc_auc"]
         found[f"{part}.ece_before"] = calibrated["ece_before"]
         found[f"{part}.ece_after"] = calibrated["ece_after"]
     return found

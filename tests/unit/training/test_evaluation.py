@@ -138,6 +138,15 @@ def test_one_decision_a_patient() -> None:
     }
 
 
+def test_patients_are_ranked_by_their_mean_probability() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.1, 0.9]])
+    facts = evaluate(probabilities, np.array([0, 0, 1, 1]), list("ppqr"), [""] * 4, ("a", "b"), resamples=10)
+    # Mean probabilities of b: p 0.45, q 0.6, r 0.9: all right, though one slice of p is wrong.
+    assert value(facts, "by_patient", "macro_roc_auc") == 1.0
+    assert facts["by_patient"]["confusion"] == [[1, 0], [0, 2]]
+    assert value(facts, "metrics", "macro_roc_auc") == 0.75
+
+
 def test_wrong_patients_come_first() -> None:
     labels = np.array([0, 1, 2, 0], np.int64)
     facts = evaluate(sharp([0, 1, 1, 0]), labels, list("pqrs"), [""] * 4, NAMES, resamples=10)

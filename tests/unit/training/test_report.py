@@ -106,7 +106,7 @@ def test_the_record_has_the_layout_of_its_document(report: Report) -> None:
     assert record["environment"] == {"cores": 2}
     assert record["data"]["torn"] == {"patients": 0, "groups": 0, "identical_pairs": 0, "near_pairs": 0}
     assert record["data"]["items"]["glioma"] == {"pictures": 32, "static": 0}
-    assert len(record["leaderboard"]) == 2 * (7 + 2 * 5 + 3)
+    assert len(record["leaderboard"]) == 2 * (7 + 2 * 5 + 4)
     assert record["leaderboard"]["test.recall_glioma"] == record["test"]["classes"]["glioma"]["recall"]
     json.dumps(record, allow_nan=False)
 

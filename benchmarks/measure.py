@@ -61,6 +61,10 @@ class Rates:
         """Median over the rounds of one way's rate divided by another's in the same round."""
         return statistics.median(a / b for a, b in zip(self.values[name], self.values[to], strict=True))
 
+    def cpu_ratio(self, name: str, to: str) -> float:
+        """Median over the rounds of the other's processor time a slice divided by this one's in the same round."""
+        return statistics.median(b / a for a, b in zip(self.cpu_ms[name], self.cpu_ms[to], strict=True))
+
 
 def timed(work: Callable[[], int]) -> Callable[[], Took]:
     """Makes a `Way.run` of a function that returns how many slices it did."""
@@ -109,11 +113,20 @@ def alternate(ways: list[Way], rounds: int, say: Callable[[str], None]) -> Rates
 def table(rates: Rates, base: str) -> str:
     """Rates and ratios as text, the base first."""
     width = max(map(len, rates.values))
-    lines = [f"{'way':<{width}}  {'slices/s':>9}  {'lowest':>8}  {'highest':>8}  {'ratio':>8}  {'CPU ms':>7}"]
+    heads = (
+        f"{'slices/s':>9}",
+        f"{'lowest':>8}",
+        f"{'highest':>8}",
+        f"{'ratio':>8}",
+        f"{'CPU ms':>7}",
+        f"{'ratio':>8}",
+    )
+    lines = [f"{'way':<{width}}  {'  '.join(heads)}"]
     for name, values in rates.values.items():
         lines.append(
             f"{name:<{width}}  {rates.median(name):9.2f}  {min(values):8.2f}  {max(values):8.2f}  "
-            f"{rates.ratio(name, base):8.3f}  {statistics.median(rates.cpu_ms[name]):7.2f}"
+            f"{rates.ratio(name, base):8.3f}  {statistics.median(rates.cpu_ms[name]):7.2f}  "
+            f"{rates.cpu_ratio(name, base):8.3f}"
         )
     return "\n".join(lines)
 

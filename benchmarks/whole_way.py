@@ -7,7 +7,9 @@ inference with Grad-CAM, encoding heatmaps, and committing each chunk. Taking th
 
 import io
 import shutil
+import struct
 import uuid
+import zlib
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +27,8 @@ from worker.work import turn
 
 STUDIES = {
     "uncompressed DICOM": ROOT / "examples" / "two" / "dicom",
+    "PNG": ROOT / "examples" / "three" / "pictures",
+    "JPEG": ROOT / "examples" / "one" / "pictures",
     "JPEG DICOM": ROOT / "examples" / "one" / "dicom",
     "RLE DICOM": ROOT / "examples" / "four" / "dicom",
     "JPEG 2000 DICOM": ROOT / "examples" / "three" / "dicom",
@@ -62,7 +66,7 @@ class WholeWay:
         """Sends a new study of so many slices, takes it in, and times its classification.
 
         Args:
-            examples: DICOM files to make the study of, over and over.
+            examples: Files to make the study of, over and over.
             slices: How many.
         """
         submit(self._classify.database, self._settings, new_study(examples, slices))
@@ -100,12 +104,17 @@ class WholeWay:
 
 
 def new_study(examples: list[Path], slices: int) -> dict[str, bytes]:
-    """DICOM files that no other study has: real slices under new identifiers, as they were compressed."""
+    """Files that no other study has: real slices, as they were compressed, under new identifiers or with a new note."""
     patient = f"BENCH-{uuid.uuid4().hex[:8]}"
     study, series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
     files = {}
     for number in range(slices):
-        dataset = pydicom.dcmread(examples[number % len(examples)])
+        path = examples[number % len(examples)]
+        name = f"study/{number:04d}{path.suffix}"
+        if path.suffix != ".dcm":
+            files[name] = _noted(path.read_bytes(), f"{patient} {number}".encode("ascii"))
+            continue
+        dataset = pydicom.dcmread(path)
         instance = pydicom.uid.generate_uid()
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = study, series, instance
         dataset.file_meta.MediaStorageSOPInstanceUID = instance
@@ -113,5 +122,14 @@ def new_study(examples: list[Path], slices: int) -> dict[str, bytes]:
         dataset.InstanceNumber = number + 1
         buffer = io.BytesIO()
         pydicom.dcmwrite(buffer, dataset)
-        files[f"study/{number:04d}.dcm"] = buffer.getvalue()
+        files[name] = buffer.getvalue()
     return files
+
+
+def _noted(picture: bytes, note: bytes) -> bytes:
+    """The same PNG or JPEG with a comment in it, so that it is another file."""
+    if picture.startswith(b"\xff\xd8"):
+        return picture[:2] + b"\xff\xfe" + struct.pack(">H", len(note) + 2) + note + picture[2:]
+    text = b"tEXtComment\0" + note
+    end = picture.rindex(b"IEND") - 4
+    return picture[:end] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + picture[end:]

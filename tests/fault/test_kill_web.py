@@ -25,21 +25,28 @@ from db.uploads import Upload, UploadFile
 from tests.servers import BrokerServer, free_port
 from tests.work_rig import picture, wait_for
 
-KILLS, SENDERS = 10, 3
+KILLS, SENDERS = 50, 3
 
 
 class Web:
-    """The web server as the Procfile starts it, killed and started again on the same port."""
+    """The web server as the Procfile starts it, killed and started again on the same port; see `web_starter`."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.port = free_port()
         named = settings.model_copy(update={"web_port": self.port})
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("NEUROSIGHT_")}
-        self._environment |= {
-            f"NEUROSIGHT_{name.upper()}": str(getattr(named, name)) for name in named.model_fields_set
-        }
-        self._log = log
-        self.process = self._start()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("NEUROSIGHT_")}
+        environment |= {f"NEUROSIGHT_{name.upper()}": str(getattr(named, name)) for name in named.model_fields_set}
+        with log.open("ab") as output:
+            self._starter = subprocess.Popen(
+                [sys.executable, "-m", "tests.fault.web_starter"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+            )
+        self.start()
 
     @property
     def address(self) -> str:
@@ -51,21 +58,22 @@ class Web:
         except requests.RequestException:
             return False
 
+    def start(self) -> None:
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
+        self._starter.stdin.write("start\n")
+        self._starter.stdin.flush()
+        self._group = int(self._starter.stdout.readline())
+
     def kill(self) -> None:
         """SIGKILL to the server and all its processes at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
+        os.killpg(self._group, signal.SIGKILL)
+        wait_for(lambda: not Path(f"/proc/{self._group}").exists(), 20, 0.005)
 
-    def restart(self) -> None:
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "gunicorn", "--config", "ops/gunicorn_conf.py", "web:create_app()"]
-        with self._log.open("ab") as log:
-            # A process group of its own, so that exactly this server and its children can be killed.
-            return subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+    def close(self) -> None:
+        """Kills it for good."""
+        self.kill()
+        self._starter.communicate(timeout=20)
 
 
 @pytest.mark.slow
@@ -92,7 +100,7 @@ def test_every_accepted_upload_survives_the_kill(
                     timeout=20,
                 )
             except requests.RequestException:
-                time.sleep(0.05)
+                time.sleep(0.02)
                 continue
             if answer.status_code == 202:
                 accepted[answer.headers["Location"].rstrip("/").rpartition("/")[2]] = hashlib.sha256(
@@ -108,15 +116,14 @@ def test_every_accepted_upload_survives_the_kill(
         for _ in range(KILLS):
             before = len(accepted)
             wait_for(lambda before=before: len(accepted) > before, 30, 0.01)  # type: ignore[misc]
-            time.sleep(chance.uniform(0.0, 0.4))
+            time.sleep(chance.uniform(0.0, 0.25))
             web.kill()
-            web.restart()
-            wait_for(web.answers, 30)
+            web.start()
     finally:
         ended.set()
         for sender in senders:
             sender.join(30)
-        web.kill()
+        web.close()
         print((tmp_path / "web.log").read_text(errors="replace")[-4000:])
     assert len(accepted) >= KILLS
     blobs = BlobStore(settings.resolved_blob_url)

@@ -110,7 +110,8 @@ def read_dataset(root: Path) -> Dataset:
             )
     if missing := [sample.file for sample in samples if not (root / sample.file).is_file()]:
         raise DatasetError(
-            f"{_listed(missing)} named in {manifest.name} but not in {root}. Put the files there or take out the rows.",
+            f"Named in {manifest.name} but not in {root}: {_listed(missing)}. Put the files there or take out "
+            "the rows.",
             "missing_file",
             missing,
         )
@@ -199,17 +200,16 @@ def read_each(dataset: Dataset, samples: Sequence[Sample], threads: int = 2) -> 
     if broken:
         broken.sort()
         raise DatasetError(
-            f"{_listed(broken)} not readable as pictures: damaged, cut off, or of another kind. Mend or remove them.",
+            f"Pictures that cannot be read: {_listed(broken)}. Each is damaged, cut off, or of another kind; mend or "
+            "remove it.",
             "unreadable",
             broken,
         )
 
 
 def _listed(files: Sequence[str], shown: int = 20) -> str:
-    """`a, b and 3 more files are`: the beginning of a sentence about files."""
     rest = len(files) - shown
-    words = ", ".join(files[:shown]) + (f" and {rest} more files" if rest > 0 else "")
-    return f"{words} {'is' if len(files) == 1 else 'are'}"
+    return ", ".join(files[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def prepare_all(dataset: Dataset, samples: Sequence[Sample], preprocessing: Preprocessing, threads: int = 2) -> UInt8:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +30,7 @@ from imaging.preprocess import Preprocessing
 from inference.export import ModelFacts, export
 from inference.networks import HeadSpec, Network, NetworkError, build
 from training.errors import WeightsError
+from training.scoring import smooth_pictures
 
 if TYPE_CHECKING:
     import h5py
@@ -141,7 +141,7 @@ def ship_foreign(
         created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         model_card=_card(built, digest, origin),
     )
-    return export(target, built, facts, _blobs(preprocessing.size))
+    return export(target, built, facts, smooth_pictures(preprocessing.size))
 
 
 def _card(network: Network, digest: str, origin: str) -> str:
@@ -157,13 +157,6 @@ Origin, as stated by whoever brought them: `{" ".join(origin.replace("`", "'").s
 **Nothing is known of how good it is.** Data, split, planes and results are unknown here; probabilities are not
 calibrated. Compare it with the serving model on a test set before anyone sees what it says.
 """
-
-
-def _blobs(size: int, count: int = 8) -> npt.NDArray[np.float32]:
-    """Smooth random pictures float32 (n, size, size, 1) in [0, 1], on which both engines are compared."""
-    rng = np.random.default_rng(0)
-    coarse = rng.random((count, 6, 6)).astype(np.float32)
-    return np.stack([cv2.resize(found, (size, size), interpolation=cv2.INTER_LINEAR) for found in coarse])[..., None]
 
 
 def _first_bytes(path: Path) -> bytes:

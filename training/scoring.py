@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -123,6 +124,12 @@ def prepared_blocks(
         block = samples[start : start + _BATCH]
         yield block, [prepare(next(pictures).astype(np.float32) / 255, preprocessing) for _ in block]
     next(pictures, None)  # to its end, where it tells of broken pictures
+
+
+def smooth_pictures(size: int, count: int = 8) -> Float32:
+    """Smooth random pictures float32 (n, size, size, 1) in [0, 1], on which engines are compared without any data."""
+    coarse = np.random.default_rng(0).random((count, 6, 6)).astype(np.float32)
+    return np.stack([cv2.resize(found, (size, size), interpolation=cv2.INTER_LINEAR) for found in coarse])[..., None]
 
 
 def weights_digest(weights: dict[str, npt.NDArray[Any]]) -> str:

@@ -21,7 +21,7 @@ from training.pipeline import Material
 from training.report import run_report
 from training.runs import RunResult
 from training.scenario import Scenario
-from training.scoring import Scorer, prepared_blocks
+from training.scoring import Scorer, prepared_blocks, smooth_pictures
 from training.shortcuts import probe_sources
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def ship_run(
     scenario: Scenario,
     weights: dict[str, npt.NDArray[Any]],
     record: Mapping[str, Any],
-    images: Float32,
+    images: Float32 | None = None,
     extras: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a run's artefact; its card stands in it.
@@ -81,7 +81,8 @@ def ship_run(
         weights: Its best weights, by Keras path.
         record: Its report, with a scored test part or without.
         images: A few prepared slices, float32 (n, S, S, 1) in [0, 1], n >= 1 (`check_images`, or the pictures of its
-            mistakes divided by 255): on them the exported graph is compared with the network.
+            mistakes divided by 255): on them the exported graph is compared with the network. None: on smooth random
+            pictures, where the data are not at hand.
         extras: Further measurements, `shortcuts` and `localisation`.
 
     Returns:
@@ -103,7 +104,8 @@ def ship_run(
         created_at=record["created_at"],
         model_card=write_card(scenario, record, extras),
     )
-    return export(path, Scorer(scenario, weights).network, facts, images)
+    shown = smooth_pictures(scenario.preprocessing.size) if images is None else images
+    return export(path, Scorer(scenario, weights).network, facts, shown)
 
 
 def artefact_metrics(record: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:

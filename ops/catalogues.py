@@ -36,7 +36,11 @@ KEYWORDS: dict[str, Any] = {
     "AccountError": (1,),
     "RegistryRefused": (2,),
 }
-TABLES = {"web/problems.py": ("_TITLES", "_HTTP_DETAILS"), "web/sentences.py": ("FURTHER", "UNKNOWN")}
+TABLES = {
+    "web/problems.py": ("_TITLES", "_HTTP_DETAILS"),
+    "web/sentences.py": ("FURTHER", "UNKNOWN"),
+    "web/steering.py": ("REFUSALS",),
+}
 """Tables of which each text that begins with a capital letter is to be translated."""
 BY_HAND = "outcomes.po"
 

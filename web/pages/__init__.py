@@ -6,7 +6,7 @@ Every page works without scripts; scripts make it live.
 
 from flask import Flask
 
-from web.pages import blueprint, display, errors, languages, navigation, words
+from web.pages import blueprint, display, errors, languages, navigation, training_words, words
 
 
 def init_app(app: Flask) -> None:
@@ -19,16 +19,32 @@ def init_app(app: Flask) -> None:
         help_pages,
         jobs,
         predictions,
+        runs,
         sign_in,
         studies,
         submit,
+        sweeps,
     )
 
     languages.init_app(app)
     display.init_app(app)
     words.init_app(app)
+    training_words.init_app(app)
     navigation.init_app(app)
     errors.init_app(app)
-    for module in (sign_in, account, submit, jobs, studies, decisions, predictions, checkpoints, admin, help_pages):
+    for module in (
+        sign_in,
+        account,
+        submit,
+        jobs,
+        studies,
+        decisions,
+        predictions,
+        checkpoints,
+        sweeps,
+        runs,
+        admin,
+        help_pages,
+    ):
         assert module.__name__.startswith("web.pages.")  # noqa: S101 - imported for its routes
     app.register_blueprint(blueprint.pages)

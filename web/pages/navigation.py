@@ -27,6 +27,13 @@ class Tab:
 
 TRAINING_TABS = (
     Tab(
+        "pages.sweeps",
+        lazy_gettext("Sweeps"),
+        frozenset(
+            {"pages.sweeps", "pages.new_sweep", "pages.create_sweep", "pages.sweep", "pages.run", "pages.compare_runs"}
+        ),
+    ),
+    Tab(
         "pages.checkpoints",
         lazy_gettext("Models"),
         frozenset(

@@ -1,0 +1,34 @@
+// Comfort on the pages of sweeps and runs: how strong heatmaps are drawn, and no more runs to compare than allowed.
+"use strict";
+(() => {
+  for (const slider of document.querySelectorAll("[data-opacity]")) {
+    slider.addEventListener("input", () => {
+      for (const layer of slider.closest("[data-gallery]").querySelectorAll(".layer")) layer.style.opacity = slider.value / 100;
+    });
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.('input[name="run"][form="compare-form"]')) limit();
+  });
+
+  function limit() {
+    const most = Number(document.getElementById("compare-form").dataset.most);
+    const boxes = [...document.querySelectorAll('input[name="run"][form="compare-form"]')];
+    const full = boxes.filter((box) => box.checked).length >= most;
+    for (const box of boxes) box.disabled = full && !box.checked;
+  }
+
+  // A leaderboard that is fetched again keeps what was chosen.
+  let chosen = [];
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.id === "board") {
+      chosen = [...document.querySelectorAll('input[name="run"][form="compare-form"]:checked')].map((box) => box.value);
+    }
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    if (!chosen.length || !document.getElementById("compare-form")) return;
+    for (const box of document.querySelectorAll('input[name="run"][form="compare-form"]')) box.checked = chosen.includes(box.value);
+    chosen = [];
+    limit();
+  });
+})();

@@ -28,8 +28,8 @@ from web.services import services
 FRAGMENT = "HX-Request"
 PAGE_ROWS = 25
 COMPARED = 4
-OWN = "own"
-"""What the form calls a text of the user's own."""
+OWN_ORIGIN = "scenarios"
+"""What the worker calls a text that came from no file."""
 
 
 @pages.get("/sweeps", endpoint="sweeps")
@@ -109,7 +109,8 @@ def sweep(sweep_id: uuid.UUID) -> Response:
         "left": left,
         "workers": workers,
         "training": [run for run in runs if run.state == RunState.RUNNING],
-        "edited": _edited(view),
+        "edited": not view.scenario_file,
+        "problems": _problems(view),
     }
     if not request.headers.get(FRAGMENT):
         return make_response(render_template("training/sweep.html", **context, **_board(view, runs)))
@@ -168,11 +169,13 @@ def _board(view: SweepView, runs: list[TrainingRun]) -> dict[str, Any]:
         "metric": metric,
         "first_choice": first,
         "by_test": metric.startswith("test."),
+        "counterpart": f"test.{metric.partition('.')[2]}",
         "columns": columns if metric in columns else [metric, *columns],
         "metrics": _by_part(names),
         "filters": filters,
         "choices": {
             "state": [state for state in RunState if any(run.state == state for run in runs)],
+            "finished": sum(run.state == RunState.FINISHED for run in runs),
             "network": sorted({str(run.scenario["network"]) for run in runs}),
             "optimizer": sorted({str(run.scenario["optimizer"]) for run in runs}),
         },
@@ -183,6 +186,18 @@ def _board(view: SweepView, runs: list[TrainingRun]) -> dict[str, Any]:
         "compared": COMPARED,
         "here": url_for("pages.sweep", sweep_id=view.id, **query),
     }
+
+
+def _problems(view: SweepView) -> list[dict[str, Any]]:
+    """The mistakes of a refused sweep, each with the line it stands in, or the file when that is another one."""
+    rows = view.scenario_text.splitlines()
+    found = []
+    for problem in view.problems:
+        line, origin = problem.get("line") or 0, problem.get("origin") or ""
+        own = origin in ("", OWN_ORIGIN, view.scenario_file)
+        excerpt = rows[line - 1].strip() if own and 0 < line <= len(rows) else ""
+        found.append({**problem, "excerpt": excerpt, "elsewhere": "" if own else origin})
+    return found
 
 
 def _by_part(names: list[str]) -> dict[str, list[str]]:
@@ -221,11 +236,6 @@ def _file_card(name: str) -> dict[str, Any]:
     words = " ".join(comment)
     end = words.find(". ")
     return {"name": name, "about": words[: end + 1] if end > 0 else words, "extent": scenario_counts.extent(text)}
-
-
-def _edited(view: SweepView) -> bool:
-    """Whether the sweep's text was written and not taken from a file."""
-    return not view.scenario_file
 
 
 def _uuid(value: str) -> uuid.UUID:

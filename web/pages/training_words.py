@@ -97,7 +97,7 @@ def measure(value: float | None, metric: str = "") -> str:
         return "–"
     if "auc" in metric or "ece" in metric:
         return str(format_decimal(min(value, 0.9999) if value < 1 else value, "0.0000"))
-    return str(format_percent(min(value, 0.9999) if value < 1 else value, "#,##0.0# %"))
+    return str(format_percent(min(value, 0.999) if value < 1 else value, "#,##0.0 %"))
 
 
 def spread(found: Interval | Mapping[str, Any] | None, metric: str = "") -> str:

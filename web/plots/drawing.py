@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 
 CHARACTER = 6.6
 """About the width of a character of a plot's 12-unit text, in the same units."""
+BOLD_CHARACTER = 7.6
+"""The same of bold text."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from web.plots.drawing import CHARACTER, Scale, drawing, element, text, tip
+from web.plots.drawing import BOLD_CHARACTER, Scale, drawing, element, text, tip
 
 CELL_WIDTH, CELL_HEIGHT, GAP = 66.0, 38.0, 2.0
 HEADS = 46.0
@@ -50,7 +50,7 @@ def grid(
         columns: (upper, lower) heading of each; neighbours with the same upper one share it.
         cells: By (row, column); what is missing stays blank.
     """
-    left = max([len(row) for row in rows], default=0) * CHARACTER + 16
+    left = max([len(row) for row in rows], default=0) * BOLD_CHARACTER + 20
     size = (left + len(columns) * CELL_WIDTH + 4, HEADS + len(rows) * CELL_HEIGHT + 4)
     known = [cell.value for cell in cells.values() if cell.value is not None]
     shade = Scale(min(known, default=0.0), max(known, default=1.0), FAINTEST, STRONGEST)

@@ -57,13 +57,14 @@ def parallel(name: str, title: str, description: str, axes: Sequence[Axis], path
     """
     step = (WIDTH - 2 * SIDE) / max(1, len(axes) - 1)
     parts: list[Markup] = []
+    labels: list[Markup] = []  # drawn last, so that no line crosses them out
     scales: list[Scale] = []
     for number, axis in enumerate(axes):
         x = SIDE + number * step
         numbers = [float(item.places[number]) for item in paths] if axis.values is None else []
         scales.append(_scale(axis, numbers))
         parts += [line(x, TOP, x, HEIGHT - BOTTOM, "axis"), text(axis.label, x, 18, anchor="middle", class_="name")]
-        parts += _labels(axis, scales[number], x, last=number + 1 == len(axes))
+        labels += _labels(axis, scales[number], x, last=number + 1 == len(axes))
     for item in sorted(paths, key=lambda item: (item.best, item.strength)):
         points = [
             (SIDE + number * step, _place(axes[number], scales[number], value))
@@ -75,7 +76,7 @@ def parallel(name: str, title: str, description: str, axes: Sequence[Axis], path
         parts.append(
             element("a", tip(item.tip) + path(points, "reach") + drawn, href=item.address, aria_label=item.tip)
         )
-    return drawing(name, title, description, (WIDTH, HEIGHT), parts, linked=True, class_="parallel-plot")
+    return drawing(name, title, description, (WIDTH, HEIGHT), [*parts, *labels], linked=True, class_="parallel-plot")
 
 
 def _scale(axis: Axis, numbers: Sequence[float]) -> Scale:

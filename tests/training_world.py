@@ -160,7 +160,8 @@ def _finished_run(db: Any, sweep: Sweep, number: int, scenario: Scenario, world:
         run.facts = {"environment": report["environment"]}
         db.add(RunReport(run_id=run.id, report=report))
         if len(world.runs) < 2:
-            world.mistake = _mistakes(db, run, outcomes, rng)
+            made = _mistakes(db, run, outcomes, rng)
+            world.mistake = world.mistake or made
         world.runs.append(run.id)
         return
     for part, shift in (("validation", 0.0), ("test", -0.01)):
@@ -303,7 +304,6 @@ def _mistakes(
             picture = np.zeros((224, 224), np.uint8)
             cv2.ellipse(picture, (112, 112), (80, 98), 0, 0, 360, 110, -1)
             cv2.circle(picture, centre, 18, 215, -1)
-            picture = cv2.GaussianBlur(picture, (0, 0), 4)
             y, x = np.mgrid[0:7, 0:7]
             heat = np.exp(-((x - centre[0] / 32) ** 2 + (y - centre[1] / 32) ** 2) / 2).clip(0, 1)
             made.append(
@@ -312,7 +312,7 @@ def _mistakes(
                     part=part,
                     rank=rank,
                     facts={key: row[key] for key in ("file", "label", "prediction", "probability", "plane")},
-                    picture_png=cv2.imencode(".png", picture)[1].tobytes(),
+                    picture_png=cv2.imencode(".png", cv2.GaussianBlur(picture, (0, 0), 4))[1].tobytes(),
                     heatmap_png=heatmaps.encode(heat),
                 )
             )

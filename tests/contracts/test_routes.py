@@ -15,6 +15,7 @@ from db.queries import accounts
 from db.queries.audit import SYSTEM
 from db.states import Role
 from db.users import User
+from tests import training_world
 from tests.contracts.route_table import ROUTES, Row
 from tests.web_world import PASSWORD, Person, World
 from tests.work_rig import models_folder, promote_tiny
@@ -94,10 +95,13 @@ class Objects:
             self.checkpoint = spare.id
         answer = world.ask(self.ann, "POST", "/api/v1/uploads", json={})
         self.upload = (answer.json or {})["id"]
+        trained = training_world.plant(world.database, scenarios="light.yaml")
+        self.sweep, self.run, self.mistake = trained.finished, trained.runs[0], trained.mistake
 
     def address(self, rule: str) -> str:
         """The rule with ann's objects."""
-        for name in ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user", "checkpoint"):
+        mine = ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user")
+        for name in (*mine, "checkpoint", "sweep", "run", "mistake"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
         rule = rule.replace("<path:filename>", "nothing-of-this-name")
         return f"{rule}?path=x" if rule.endswith("/files") else rule

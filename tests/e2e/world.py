@@ -14,6 +14,7 @@ from db.doorbell import Doorbell
 from db.jobs import JobStudy
 from db.predictions import Prediction
 from db.states import JobState, Role
+from tests import training_world
 from tests.e2e.site import Site
 from tests.work_rig import make_user, submit, wait_ended
 
@@ -29,6 +30,7 @@ class World:
     failed_job: uuid.UUID
     study: uuid.UUID
     prediction: uuid.UUID
+    trained: training_world.TrainingWorld
 
     def addresses(self) -> dict[str, Role | None]:
         """Every page, and the least role that sees it; None: nobody is logged in."""
@@ -44,6 +46,16 @@ class World:
             f"/studies/{self.study}": Role.CLINICIAN,
             f"/predictions/{self.prediction}": Role.CLINICIAN,
             "/model": Role.SUBMITTER,
+            "/sweeps": Role.CLINICIAN,
+            "/sweeps/new?file=thesis.yaml": Role.ADMIN,
+            f"/sweeps/{self.trained.finished}": Role.ADMIN,
+            f"/sweeps/{self.trained.finished}?sort=test.accuracy&state=failed": Role.CLINICIAN,
+            f"/sweeps/{self.trained.running}": Role.ADMIN,
+            f"/sweeps/{self.trained.refused}": Role.ADMIN,
+            f"/runs/{self.trained.runs[0]}": Role.ADMIN,
+            f"/runs/{self.trained.live_run}": Role.CLINICIAN,
+            f"/runs/{self.trained.failed_run}": Role.ADMIN,
+            f"/runs/compare?run={self.trained.runs[0]}&run={self.trained.runs[1]}": Role.CLINICIAN,
             "/help": Role.SUBMITTER,
             "/account": Role.SUBMITTER,
             "/password": Role.SUBMITTER,
@@ -83,4 +95,4 @@ def populate(site: Site) -> World:
         prediction = session.scalars(select(Prediction.id).where(Prediction.job_id == jobs[0])).first()
     assert study is not None
     assert prediction is not None
-    return World(jobs[0], jobs[1], jobs[2], study, prediction)
+    return World(jobs[0], jobs[1], jobs[2], study, prediction, training_world.plant(site.database))

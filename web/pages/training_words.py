@@ -123,7 +123,7 @@ def bounds(found: Interval | Mapping[str, Any] | None) -> tuple[float | None, fl
 
 def decimal(value: float | None, digits: int = 4) -> str:
     """A number with at most so many decimals; a dash when it is not known."""
-    return "\N{EN DASH}" if value is None else str(format_decimal(round(value, digits)))
+    return "\N{EN DASH}" if value is None else str(format_decimal(round(value, digits), f"#,##0.{'#' * digits}"))
 
 
 def learning_rate(value: object) -> str:

@@ -76,7 +76,7 @@ def figure(value: float) -> str:
     """A number on an axis, in the reader's language, as short as it can be."""
     if value and (abs(value) < 0.001 or abs(value) >= 100_000):
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return str(format_decimal(round(value, 4)))
+    return str(format_decimal(round(value, 4), "#,##0.####"))
 
 
 def element(tag: str, content: str | Markup = "", /, **attributes: object) -> Markup:

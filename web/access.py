@@ -134,14 +134,19 @@ def actor() -> Actor:
 
 
 def note_denial(action: str, object_kind: str = "", object_id: object = "", reason: str = "") -> None:
-    """Writes the audit row of a request that is refused; without it there is no answer but an error."""
+    """Writes the audit row of a request that is refused; without it there is no answer but an error.
+
+    What somebody unknown is refused is counted together (`web.denials`).
+    """
     detail = {"route": request.url_rule.rule if request.url_rule else "", "method": request.method}
     if reason:
         detail["reason"] = reason
+    who = actor()
+    if who.user_id is None:
+        services().denials.note(who, action, detail)
+        return
     with services().database.write() as db:
-        audit.record(
-            db, actor(), action, object_kind=object_kind, object_id=object_id, outcome=audit.DENIED, detail=detail
-        )
+        audit.record(db, who, action, object_kind=object_kind, object_id=object_id, outcome=audit.DENIED, detail=detail)
 
 
 def _declare(access: Access) -> Callable[[F], F]:

@@ -16,6 +16,7 @@ from db.doorbell import Doorbell
 from db.session import Database
 from imaging.decoders import Decoders
 from imaging.from_settings import decoders_from
+from web.denials import Denials
 
 _KEY = "neurosight"
 
@@ -28,6 +29,7 @@ class Services:
     database: Database
     blobs: BlobStore
     doorbell: Doorbell
+    denials: Denials
 
     @cached_property
     def decoders(self) -> Decoders:
@@ -38,17 +40,20 @@ class Services:
         """Closes all connections, and ends the decoders if there are any."""
         if "decoders" in self.__dict__:
             self.decoders.close()
+        self.denials.close()
         self.doorbell.close()
         self.database.close()
 
 
 def install(app: Flask, settings: Settings) -> Services:
     """Builds the parts of an app and remembers them in it."""
+    database = Database(settings.resolved_database_url)
     parts = Services(
         settings=settings,
-        database=Database(settings.resolved_database_url),
+        database=database,
         blobs=BlobStore(settings.resolved_blob_url, min_free_bytes=settings.min_free_disk_bytes),
         doorbell=Doorbell(settings),
+        denials=Denials(database),
     )
     app.extensions[_KEY] = parts
     return parts

@@ -77,9 +77,8 @@ def log_in(username: str, password: str) -> bool:
         pause_s = accounts.login_pause_s(db, keys, window_s=settings.login_pause_s)
         user = accounts.find_user(db, username)
     if pause_s > 0:
-        with parts.database.write() as db:
-            known = Actor(user.id, user.username, address) if user else actor
-            audit.record(db, known, "login", outcome=audit.DENIED, detail={"reason": "paused"})
+        known = Actor(user.id, user.username, address) if user else actor
+        parts.denials.note(known, "login", {"reason": "paused"})
         raise LoginRefused("paused", max(1, round(pause_s)))
     matches = accounts.password_matches(user.password_hash if user else None, password)
     if user is None or not matches or user.disabled_at is not None:

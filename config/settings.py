@@ -69,13 +69,16 @@ class Settings(BaseSettings):
     max_upload_files: int = Field(20_000, ge=1)
     min_free_disk_bytes: int = Field(256 * MIB, ge=0, description="Uploads are refused when less would stay free")
     upload_expiry_s: int = Field(24 * 3600, ge=60, description="An unfinished upload is swept after this time")
-    max_file_bytes: int = Field(1024 * MIB, ge=1024)
+    # Nothing larger could be decoded (max_decoded_bytes) or arrive in one request (max_request_bytes).
+    max_file_bytes: int = Field(512 * MIB, ge=1024, description="Largest single file, packed archives included")
     max_pixels: int = Field(50_000_000, ge=1024)
     max_side: int = Field(16_384, ge=64)
     max_frames: int = Field(2_000, ge=1)
     max_decoded_bytes: int = Field(512 * MIB, ge=1 * MIB)
     zip_max_entries: int = Field(20_000, ge=1)
-    zip_max_member_bytes: int = Field(1024 * MIB, ge=1024)
+    zip_max_member_bytes: int = Field(
+        512 * MIB, ge=1024, description="Largest file in an archive; beyond max_file_bytes it would be refused anyway"
+    )
     zip_max_total_bytes: int = Field(4096 * MIB, ge=1024)
     zip_max_ratio: int = Field(200, ge=2)
     zip_max_depth: int = Field(2, ge=0)

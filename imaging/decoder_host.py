@@ -127,10 +127,10 @@ def _decoder(host: int, lane: int, memory: int, limits: Limits, allowance: Allow
     status = 1
     try:
         _die_with(host)
-        with socket.socket(fileno=lane) as owner, mmap.mmap(memory, 0) as pixels:
+        with socket.socket(fileno=lane) as owner, mmap.mmap(memory, 0) as shared:
             os.close(memory)
             _bind(allowance)
-            _serve(owner, pixels, limits, allowance)
+            _serve(owner, shared, limits, allowance)
         status = 0
     finally:
         os._exit(status)
@@ -159,34 +159,59 @@ def _bind(allowance: Allowance) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _serve(owner: socket.socket, pixels: mmap.mmap, limits: Limits, allowance: Allowance) -> None:
-    requests = wire.Stream(owner)
+def _serve(owner: socket.socket, memory: mmap.mmap, limits: Limits, allowance: Allowance) -> None:
+    requests, pixels = wire.Stream(owner), _Pixels(memory)
     while True:
         try:
-            wanted, index, length = wire.REQUEST.unpack(requests.take(wire.REQUEST.size))
+            wanted, first, index, length = wire.REQUEST.unpack(requests.take(wire.REQUEST.size))
             path = Path(os.fsdecode(requests.take(length)))
         except ConnectionError:
             return
+        if first:
+            pixels.begin()
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu_s = int(used.ru_utime + used.ru_stime) + 1 + allowance.cpu_s
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
         # Neither signal has a handler: the system ends this process, whatever the library is doing.
         signal.setitimer(signal.ITIMER_REAL, allowance.wall_s)
-        reply = _answer(wanted, path, index, pixels, limits, allowance)
+        reply = wire.later_reply() if pixels.full else _answer(wanted, path, index, pixels, limits, allowance)
         signal.setitimer(signal.ITIMER_REAL, 0)
         owner.sendall(reply)
 
 
-def _answer(wanted: int, path: Path, index: int, pixels: mmap.mmap, limits: Limits, allowance: Allowance) -> bytes:
+class _Pixels:
+    """The memory shared with the owner, filled by one frame after another of those asked for together."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._used = 0
+        self.full = False
+
+    def begin(self) -> None:
+        self._used, self.full = 0, False
+
+    def put(self, values: Pixels, reply: bytes) -> bytes:
+        """Write a frame; gives the reply, which is another when there is no room."""
+        rows, columns = values.shape
+        size = wire.room_for(rows, columns)
+        if self._used and self._used + size > len(self._memory):
+            self.full = True
+            return wire.later_reply()
+        np.ndarray((rows, columns), np.float32, self._memory, self._used)[:] = values
+        self._used += size
+        return reply
+
+
+def _answer(wanted: int, path: Path, index: int, pixels: _Pixels, limits: Limits, allowance: Allowance) -> bytes:
     try:
         if wanted == wire.Wanted.INFO:
             return wire.info_reply(inspect(path, limits))
         if wanted == wire.Wanted.PIXELS:
             plain = read_plain(path, limits) if index == 0 else None
-            return wire.pixels_reply(*_put(read_frame(path, index, limits).pixels if plain is None else plain, pixels))
+            values = read_frame(path, index, limits).pixels if plain is None else plain
+            return pixels.put(values, wire.pixels_reply(*values.shape))
         frame = read_frame(path, index, limits)
-        _put(frame.pixels, pixels)
-        return wire.frame_reply(frame)
+        return pixels.put(frame.pixels, wire.frame_reply(frame))
     except RejectedFile as rejection:
         if rejection.reason is Reason.MEMORY:
             return _too_much(allowance)
@@ -195,13 +220,6 @@ def _answer(wanted: int, path: Path, index: int, pixels: mmap.mmap, limits: Limi
         return _too_much(allowance)
     except Exception as error:  # the edge of this process: one file's fault or ours, but never the others'
         return wire.fault_reply(error, _place(error))
-
-
-def _put(values: Pixels, pixels: mmap.mmap) -> tuple[int, int]:
-    """Write a frame into the memory that is shared with the owner; gives its shape."""
-    rows, columns = values.shape
-    np.ndarray((rows, columns), np.float32, pixels)[:] = values
-    return rows, columns
 
 
 def _too_much(allowance: Allowance) -> bytes:

@@ -15,7 +15,7 @@ import socket
 import struct
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import IntEnum
 from functools import cache
@@ -26,8 +26,9 @@ from imaging.frames import DicomFacts, Frame, FrameGeometry, Identity, ImageInfo
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 
-REQUEST = struct.Struct("!BiI")
-"""What is wanted (:class:`Wanted`), frame number, bytes of the path that follows."""
+REQUEST = struct.Struct("!B?iI")
+"""What is wanted (:class:`Wanted`), whether it is the first of those asked together, frame number, bytes of the path
+that follows."""
 
 REPLY = struct.Struct("!BIII")
 """What it is (:class:`Kinds`), rows and columns of the pixels in shared memory, bytes of JSON that follow."""
@@ -42,6 +43,7 @@ READY = b"ready"
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 PIXEL_BYTES = 4
+_ALIGNED = 64
 _PIECE_BYTES = 16 * 1024
 _LONGEST_DETAIL = 200
 
@@ -71,6 +73,8 @@ class Kinds(IntEnum):
     PIXELS = 3
     REJECTED = 4
     FAULT = 5
+    LATER = 6
+    """There is no room left for this frame beside those asked for together with it: ask again."""
 
 
 class WireError(Exception):
@@ -122,16 +126,23 @@ def configured(data: bytes) -> tuple[Limits, Allowance]:
     return Limits(**limits | {"modalities": frozenset(limits["modalities"])}), Allowance(**allowance)
 
 
-def request(wanted: Wanted, path: Path, index: int = 0) -> bytes:
-    """Write a request.
+def requests(wanted: Wanted, files: Sequence[tuple[Path, int]]) -> bytes:
+    """Write requests that are sent together.
 
     Args:
-        wanted: What is wanted.
-        path: The file.
-        index: Frame number, for a frame.
+        wanted: What is wanted of each.
+        files: Path, and frame number (for a frame or its pixels).
     """
-    name = os.fsencode(path.absolute())  # the decoder's working folder is another
-    return REQUEST.pack(wanted, index, len(name)) + name
+    written = bytearray()
+    for path, index in files:
+        name = os.fsencode(path.absolute())  # the decoder's working folder is another
+        written += REQUEST.pack(wanted, not written, index, len(name)) + name
+    return bytes(written)
+
+
+def room_for(rows: int, columns: int) -> int:
+    """Give the bytes that a frame takes in shared memory; the next one begins behind them."""
+    return -(-rows * columns * PIXEL_BYTES // _ALIGNED) * _ALIGNED
 
 
 def info_reply(info: ImageInfo) -> bytes:
@@ -155,6 +166,11 @@ def frame_reply(frame: Frame) -> bytes:
     """Write the reply to a request for a frame; its pixels are already in shared memory."""
     body = [frame.index, frame.plane, frame.position_mm, frame.spacing_mm, frame.intensity.value]
     return _reply(Kinds.FRAME, body, *frame.pixels.shape)
+
+
+def later_reply() -> bytes:
+    """Write the reply that puts a request off."""
+    return REPLY.pack(Kinds.LATER, 0, 0, 0)
 
 
 def pixels_reply(rows: int, columns: int) -> bytes:

@@ -23,11 +23,12 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -53,6 +54,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
 _COMMAND_S = 15.0
 _TRIES = 3
+_TOGETHER = 16
 _KEPT_BYTES = 16 * 1024 * 1024
 _TOO_LONG = frozenset({signal.SIGALRM, signal.SIGXCPU})
 # The decoders get no secrets: of the environment only what finding Python and its libraries needs.
@@ -98,7 +100,7 @@ class Decoders:
             RejectedFile: The file is no readable image, or its decoder ended because of it.
             DecodersUnavailable: There is no decoder to ask.
         """
-        return self._asked(wire.request(wire.Wanted.INFO, path), wire.Kinds.INFO, lambda body, _: wire.info_of(body))
+        return _only(self._asked(_Question(wire.Wanted.INFO, wire.Kinds.INFO, _info), [(path, 0)]))
 
     def read_frame(self, path: Path, index: int) -> Frame:
         """Decode one frame, as :func:`imaging.reading.read_frame` does.
@@ -111,24 +113,25 @@ class Decoders:
             RejectedFile: The file is no readable image, has no such frame, or its decoder ended because of it.
             DecodersUnavailable: There is no decoder to ask.
         """
-        return self._asked(wire.request(wire.Wanted.FRAME, path, index), wire.Kinds.FRAME, wire.frame_of)
+        return _only(self._asked(_Question(wire.Wanted.FRAME, wire.Kinds.FRAME, wire.frame_of), [(path, index)]))
 
-    def read_pixels(self, path: Path, index: int) -> Pixels:
-        """Decode the pixels of one frame, which is all that a network or a picture needs.
+    def read_pixels(self, files: Sequence[tuple[Path, int]]) -> list[Pixels | RejectedFile]:
+        """Decode the pixels of several frames, which is all that a network or a picture needs, in one go.
+
+        A decoder that is asked for one slice at a time is woken for each, with cold caches: that costs as much as
+        reading a plain slice.
 
         Args:
-            path: A local file.
-            index: Frame number, counted from 0.
+            files: Local files, each with a frame number, counted from 0.
 
         Returns:
-            Those of :meth:`read_frame`.
+            For each the pixels of :meth:`read_frame`, or why there are none; a file that ends its decoder is refused
+            alone.
 
         Raises:
-            RejectedFile: As for `read_frame`.
             DecodersUnavailable: There is no decoder to ask.
         """
-        request = wire.request(wire.Wanted.PIXELS, path, index)
-        return self._asked(request, wire.Kinds.PIXELS, lambda _, pixels: pixels)
+        return self._asked(_Question(wire.Wanted.PIXELS, wire.Kinds.PIXELS, _pixels), files)
 
     def close(self) -> None:
         """End the processes; waits for files that are being read."""
@@ -150,14 +153,38 @@ class Decoders:
         """Close it."""
         self.close()
 
-    def _asked(self, request: bytes, wanted: wire.Kinds, made: Callable[[bytes, Pixels], T]) -> T:
+    def _asked(self, question: _Question[T], files: Sequence[tuple[Path, int]]) -> list[T | RejectedFile]:
         lane = self._lanes.get()
         try:
             if self._closed:
                 raise DecodersUnavailable("the decoders are closed; expected to be asked before that")
-            return lane.ask(request, wanted, made)
+            return lane.ask(question, files)
         finally:
             self._lanes.put(lane)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[T]):
+    """What is wanted, what the answer is called, and how it is read from its JSON and the pixels."""
+
+    wanted: wire.Wanted
+    expected: wire.Kinds
+    read: Callable[[bytes, Pixels], T]
+
+
+def _info(body: bytes, _: Pixels) -> ImageInfo:
+    return wire.info_of(body)
+
+
+def _pixels(_: bytes, pixels: Pixels) -> Pixels:
+    return pixels
+
+
+def _only(answers: list[T | RejectedFile]) -> T:
+    (answer,) = answers
+    if isinstance(answer, RejectedFile):
+        raise answer
+    return answer
 
 
 class _Hosts:
@@ -168,7 +195,7 @@ class _Hosts:
         self._lock = threading.Lock()
         self._host: _Host | None = None
         # Room for the largest frame that the limits allow; the system gives memory only to what is used of it.
-        self.pixel_bytes = wire.PIXEL_BYTES * min(limits.max_pixels, limits.max_side**2)
+        self.pixel_bytes = wire.room_for(1, min(limits.max_pixels, limits.max_side**2))
 
     def current(self) -> _Host:
         with self._lock:
@@ -268,36 +295,59 @@ class _Lane:
         self._socket: socket.socket | None = None
         self._pid = self._served = 0
 
-    def ask(self, request: bytes, wanted: wire.Kinds, made: Callable[[bytes, Pixels], T]) -> T:
-        for _ in range(_TRIES):
+    def ask(self, question: _Question[T], files: Sequence[tuple[Path, int]]) -> list[T | RejectedFile]:
+        answers: list[T | RejectedFile] = []
+        hosts_lost = 0
+        while len(answers) < len(files):
             try:
-                owner = self._opened()
-                fresh = self._served == 0
-                self._served += 1
-                try:
-                    kind, body, pixels = self._exchange(owner, request)
-                    if kind == wanted:
-                        return made(body, pixels)
-                    raise self._refusal(kind, body)
-                except wire.WireError:
-                    self._end(now=True)
-                    rejection = RejectedFile(Reason.DECODER_CRASHED, found="a garbled answer")
-                except BlockingIOError:  # the socket's time is over
-                    self._end(now=True)
-                    raise RejectedFile(Reason.DECODER_TIME, limit=self._allowance.wall_s) from None
-                except OSError:
-                    rejection = self._verdict(self._end(now=False))
-                except RejectedFile as refused:
-                    if refused.reason is not Reason.DECODER_MEMORY:
-                        raise
-                    self._end(now=True)
-                    rejection = refused
+                self._some(question, files[len(answers) :][:_TOGETHER], answers)
             except _HostGone:
                 self._forget_host()
-                continue
-            if fresh or rejection.reason is Reason.DECODER_TIME:
-                raise rejection
-        raise DecodersUnavailable("the processes that read files do not start or do not stay; see the log above")
+                hosts_lost += 1
+                if hosts_lost == _TRIES:
+                    raise DecodersUnavailable(
+                        "the processes that read files do not start or do not stay; see the log above"
+                    ) from None
+        return answers
+
+    def _some(self, question: _Question[T], files: Sequence[tuple[Path, int]], answers: list[T | RejectedFile]) -> None:
+        """Ask one decoder for these and add its answers; when it ends over one, the others are for the next decoder."""
+        owner = self._opened()
+        fresh = self._served == 0
+        try:
+            owner.sendall(wire.requests(question.wanted, files))
+            used = 0
+            for number in range(len(files)):
+                fresh = self._served == 0
+                kind, body, pixels = self._reply(used)
+                if kind == wire.Kinds.LATER and number:
+                    for _ in range(number + 1, len(files)):
+                        self._reply(0)
+                    break
+                answer = question.read(body, pixels) if kind == question.expected else self._refusal(kind, body)
+                if isinstance(answer, RejectedFile) and answer.reason is Reason.DECODER_MEMORY:
+                    self._end(now=True)
+                    if fresh:
+                        answers.append(answer)
+                    return
+                answers.append(answer)
+                self._served += 1
+                used += wire.room_for(*pixels.shape)
+            self._give_back(used)
+            return
+        except wire.WireError:
+            self._end(now=True)
+            rejection = RejectedFile(Reason.DECODER_CRASHED, found="a garbled answer")
+        except BlockingIOError:  # the socket's time is over
+            self._end(now=True)
+            rejection = RejectedFile(Reason.DECODER_TIME, limit=self._allowance.wall_s)
+        except OSError:
+            rejection = self._verdict(self._end(now=False))
+        except BaseException:
+            self._end(now=True)  # interrupted: the answers still to come would be taken for those of other files
+            raise
+        if fresh or rejection.reason is Reason.DECODER_TIME:
+            answers.append(rejection)
 
     def close(self) -> None:
         with suppress(_HostGone):
@@ -325,29 +375,20 @@ class _Lane:
         self._replies = wire.Stream(self._socket)
         return self._socket
 
-    def _exchange(self, owner: socket.socket, request: bytes) -> tuple[int, bytes, Pixels]:
-        try:
-            owner.sendall(request)
-            kind, rows, columns, length = wire.REPLY.unpack(self._replies.take(wire.REPLY.size))
-            if length > wire.MAX_JSON_BYTES:
-                raise wire.WireError("a reply is too long")
-            return kind, self._replies.take(length), self._copied(rows, columns)
-        except (OSError, wire.WireError):
-            raise
-        except BaseException:
-            self._end(now=True)  # interrupted: the answer that is still to come would be taken for the next file's
-            raise
-
-    def _copied(self, rows: int, columns: int) -> Pixels:
-        """Copy the pixels; from then on the decoder can no longer change them."""
+    def _reply(self, used: int) -> tuple[int, bytes, Pixels]:
+        """Read the next reply; its pixels are copied, so that from then on the decoder cannot change them."""
+        kind, rows, columns, length = wire.REPLY.unpack(self._replies.take(wire.REPLY.size))
         assert self._memory is not None  # noqa: S101 - mapped before the decoder was started
-        used = rows * columns * wire.PIXEL_BYTES
-        if used > len(self._memory):
-            raise wire.WireError("a frame is larger than its memory")
-        pixels = np.ndarray((rows, columns), np.float32, self._memory).copy()
+        if length > wire.MAX_JSON_BYTES or used + wire.room_for(rows, columns) > len(self._memory):
+            raise wire.WireError("a reply is too long")
+        body = self._replies.take(length)
+        return kind, body, np.ndarray((rows, columns), np.float32, self._memory, used).copy()
+
+    def _give_back(self, used: int) -> None:
+        """Give memory back to the system after large frames."""
         if used > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
+            assert self._memory is not None  # noqa: S101 - it was just read
             self._memory.madvise(mmap.MADV_REMOVE)
-        return pixels
 
     def _refusal(self, kind: int, body: bytes) -> RejectedFile:
         if kind == wire.Kinds.REJECTED:

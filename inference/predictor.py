@@ -16,7 +16,7 @@ from itertools import islice
 from os import sched_getaffinity
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ Float32 = npt.NDArray[np.float32]
 Slice = Frame | npt.NDArray[np.floating[Any]]
 Source = TypeVar("Source")
 Result = TypeVar("Result")
+Read = Callable[[list[Source]], Sequence[Slice | Exception]]
 
 STINT: Final = 8
 """So many slices a thread reads and prepares before it has them computed, where an engine takes each by itself. The
@@ -102,42 +103,44 @@ class Predictor:
             PreprocessingError: If an array is no slice.
         """
         results = []
-        for _, result in self.predict_each(frames, lambda frame: frame):
+        for _, result in self.predict_each(frames, lambda together: together):
             if isinstance(result, Exception):
                 raise result
             results.append(result)
         return results
 
     def predict_each(
-        self, sources: Iterable[Source], read: Callable[[Source], Slice]
+        self, sources: Iterable[Source], read: Read[Source]
     ) -> Iterator[tuple[Source, Prediction | Exception]]:
         """Reads and classifies slices one after another, in bounded memory.
 
         Args:
             sources: Whatever `read` understands, e.g. paths; consumed only a little ahead of the results.
-            read: Decodes one source; called in threads.
+            read: Decodes a few sources, at most `STINT`: for each its slice, or that one of `SLICE_ERRORS` which says
+                why it has none; called in threads.
 
         Yields:
             Each source, in order, with its prediction, or with that one of `SLICE_ERRORS` which says why it has
             none.
 
         Raises:
-            Exception: Whatever else `read` raises, unchanged; results before it were yielded.
+            Exception: Whatever `read` raises, unchanged; the results of the sources before were yielded.
         """
-        if self.engine.group == 1:
-            # Each thread takes slices from their files to their results: every core is busy, none waits for a batch.
-            for stint in self._ahead(_stints(sources), lambda stint: self._whole(stint, read), self._count + 1):
-                yield from stint.results
-                if stint.error is not None:
-                    raise stint.error
-            return
         group: list[tuple[Source, Prepared | Exception]] = []
-        window = 2 * max(self.engine.group, self._count)
-        for item in self._ahead(sources, lambda source: (source, self._prepare(source, read)), window):
-            group.append(item)
-            if len(group) == self.engine.group:
-                yield from self._run(group)
-                group = []
+        size = self.engine.group
+        if size == 1:
+            # Each thread takes slices from their files to their results: every core is busy, none waits for a batch.
+            for results in self._ahead(
+                _stints(sources), lambda stint: list(self._run(self._prepared(stint, read))), self._count + 1
+            ):
+                yield from results
+            return
+        ahead = max(self._count + 1, -(-2 * size // STINT))
+        for prepared in self._ahead(_stints(sources), lambda stint: self._prepared(stint, read), ahead):
+            group += prepared
+            while len(group) >= size:
+                yield from self._run(group[:size])
+                del group[:size]
         yield from self._run(group)
 
     def warm_up(self) -> None:
@@ -179,22 +182,14 @@ class Predictor:
             for future in waiting:
                 future.cancel()
 
-    def _whole(self, sources: list[Source], read: Callable[[Source], Slice]) -> "_Stint[Source]":
-        group: list[tuple[Source, Prepared | Exception]] = []
-        fault: Exception | None = None
-        for source in sources:
-            try:
-                group.append((source, self._prepare(source, read)))
-            except Exception as error:  # told to the caller after the results before it
-                fault = error
-                break
-        return _Stint(list(self._run(group)), fault)
+    def _prepared(self, sources: list[Source], read: Read[Source]) -> list[tuple[Source, Prepared | Exception]]:
+        return [(source, self._prepare(one)) for source, one in zip(sources, read(sources), strict=True)]
 
-    def _prepare(self, source: Source, read: Callable[[Source], Slice]) -> Prepared | Exception:
+    def _prepare(self, one: Slice | Exception) -> Prepared | Exception:
+        if isinstance(one, Exception):
+            return one
         try:
-            frame = read(source)
-            pixels = frame.pixels if isinstance(frame, Frame) else frame
-            return prepare(pixels, self.manifest.preprocessing)
+            return prepare(one.pixels if isinstance(one, Frame) else one, self.manifest.preprocessing)
         except SLICE_ERRORS as error:
             return error
 
@@ -235,14 +230,6 @@ def open_predictor(path: Path, expected_digest: str | None = None, engine: str =
         predictor.close()
         raise
     return predictor
-
-
-@dataclass(frozen=True, slots=True)
-class _Stint(Generic[Source]):
-    """What became of a few slices, and what ended them early."""
-
-    results: list[tuple[Source, Prediction | Exception]]
-    error: Exception | None
 
 
 def _stints(sources: Iterable[Source]) -> Iterator[list[Source]]:

@@ -4,7 +4,7 @@ Owns: opening folders and archives through `imaging.collect`, counting the frame
 (`path`, or `path#frame` for files of several frames, counted from 0). Refuses: to decode pixels before somebody asks.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,20 +94,26 @@ def slices(found: Found, decoders: Decoders) -> Iterator[SliceSource]:
             yield SliceSource(name, path, index, last_of_file=index == frames - 1)
 
 
-def read(source: SliceSource, decoders: Decoders, *, keep: bool = False) -> Pixels:
-    """Decodes a slice; may run in any thread.
+def read(sources: Sequence[SliceSource], decoders: Decoders, *, keep: bool = False) -> list[Pixels | RejectedFile]:
+    """Decodes a few slices; may run in any thread.
 
     Args:
-        source: Of `slices`.
+        sources: Of `slices`.
         decoders: Where files are read.
-        keep: Whether the pixels shall stay in `source.pixels`, for drawing.
+        keep: Whether the pixels shall stay in `SliceSource.pixels`, for drawing.
 
-    Raises:
-        RejectedFile: If it cannot be decoded.
+    Returns:
+        For each its pixels, or why it cannot be decoded.
     """
-    if source.local_path is None or source.rejection is not None:
-        raise source.rejection or RejectedFile(Reason.FILE_MISSING)
-    pixels = decoders.read_pixels(source.local_path, source.index)
-    if keep:
-        source.pixels = pixels
-    return pixels
+    asked = [(source, source.local_path) for source in sources if source.local_path and not source.rejection]
+    answers = iter(decoders.read_pixels([(path, source.index) for source, path in asked]))
+    found: list[Pixels | RejectedFile] = []
+    for source in sources:
+        if source.local_path is None or source.rejection is not None:
+            found.append(source.rejection or RejectedFile(Reason.FILE_MISSING))
+            continue
+        pixels = next(answers)
+        if keep and not isinstance(pixels, RejectedFile):
+            source.pixels = pixels
+        found.append(pixels)
+    return found

@@ -40,7 +40,7 @@ def deadly_read_frame(path: Path, index: int, limits: Limits) -> Frame:
     elif rows == BOMB:
         kept = []
         while True:
-            kept.append(np.ones(4_000_000))
+            kept.append(np.empty(4_000_000))  # untouched: the limit is on what was promised
     elif rows == MISTAKE:
         raise ZeroDivisionError("a value of the file")
     elif rows == GARBLED:

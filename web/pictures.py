@@ -50,7 +50,7 @@ def _pixels(instance: Instance) -> Pixels:
     parts = services()
     with _decoding(), parts.blobs.local_path(instance.content_sha256) as path:
         try:
-            return parts.decoders.read_pixels(path, instance.frame_index)
+            return parts.decoders.read_frame(path, instance.frame_index).pixels
         except RejectedFile as rejected:
             raise Problem(
                 422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}

@@ -7,7 +7,9 @@ Refuses to hold a database session while the engine runs, and to write part of a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
@@ -45,7 +47,7 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
         missing: set[str] = set()
         results, failures = [], []
         for todo, outcome in predictor.predict_each(
-            _while_held(chunk, lease), lambda todo: read_slice(context, todo, missing)
+            _while_held(chunk, lease), lambda to_do: read_slices(context, to_do, missing)
         ):
             lease.check()
             if isinstance(outcome, Exception):
@@ -89,29 +91,34 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
     )
 
 
-def read_slice(context: Context, todo: SliceToDo, missing: set[str]) -> Pixels:
-    """Decodes one slice from its blob; called in threads.
+def read_slices(context: Context, to_do: Sequence[SliceToDo], missing: set[str]) -> list[Pixels | RejectedFile]:
+    """Decodes a few slices from their blobs; called in threads.
 
     Args:
         context: Blobs and decoders.
-        todo: Which frame of which blob.
+        to_do: Which frames of which blobs.
         missing: Digests of blobs that were not there are added here.
 
+    Returns:
+        For each its pixels, or why it cannot be decoded (or that it is gone, see `missing`).
+
     Raises:
-        RejectedFile: The file cannot be decoded (or is gone, see `missing`).
-        OSError: The store, not the file, is at fault.
-        DecodersUnavailable: There is no process to read it in.
+        OSError: The store, not a file, is at fault.
+        DecodersUnavailable: There is no process to read them in.
     """
-    try:
-        with context.blobs.local_path(todo.content_sha256) as path:
-            return context.decoders.read_pixels(path, todo.frame_index)
-    except BlobMissing:
-        missing.add(todo.content_sha256)
-        raise RejectedFile(Reason.FILE_MISSING) from None
-    except RejectedFile as rejection:
-        if rejection.reason is Reason.FILE_ACCESS:
-            raise OSError("the blob store could not be read") from rejection
-        raise
+    found: list[Pixels | RejectedFile] = [RejectedFile(Reason.FILE_MISSING)] * len(to_do)
+    with ExitStack() as held:
+        files: dict[int, tuple[Path, int]] = {}
+        for place, todo in enumerate(to_do):
+            try:
+                files[place] = held.enter_context(context.blobs.local_path(todo.content_sha256)), todo.frame_index
+            except BlobMissing:
+                missing.add(todo.content_sha256)
+        for place, pixels in zip(files, context.decoders.read_pixels(list(files.values())), strict=True):
+            if isinstance(pixels, RejectedFile) and pixels.reason is Reason.FILE_ACCESS:
+                raise OSError("the blob store could not be read") from pixels
+            found[place] = pixels
+    return found
 
 
 def _while_held(chunk: Chunk, lease: Lease) -> Iterator[SliceToDo]:

@@ -12,7 +12,7 @@ from db.queries.classify import ReproductionToDo, SliceToDo
 from imaging import heatmaps
 from imaging.outcomes import RejectedFile
 from inference.predictor import Prediction
-from worker.classify import BLOB_MISSING, read_slice
+from worker.classify import BLOB_MISSING, read_slices
 from worker.context import Context
 from worker.lease import Lease
 
@@ -51,10 +51,9 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
 def _compute(context: Context, wanted: ReproductionToDo) -> tuple[str, float | None, dict[str, object]]:
     missing: set[str] = set()
     todo = SliceToDo(wanted.reproduction_id, wanted.reproduction_id, wanted.content_sha256, wanted.frame_index)
-    try:
-        pixels = read_slice(context, todo, missing)
-    except RejectedFile as rejection:
-        return "failed", None, {"code": BLOB_MISSING if missing else rejection.reason.value}
+    (pixels,) = read_slices(context, [todo], missing)
+    if isinstance(pixels, RejectedFile):
+        return "failed", None, {"code": BLOB_MISSING if missing else pixels.reason.value}
     with context.predictors.use(wanted.checkpoint_id) as predictor:
         (again,) = predictor.predict([pixels])
     return compare(wanted, again)

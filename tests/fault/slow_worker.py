@@ -15,6 +15,7 @@ import imaging.decoders
 import inference.engines
 import inference.predictor
 from imaging.frames import Pixels
+from imaging.outcomes import RejectedFile
 from worker.__main__ import main
 
 DELAY_S = float(os.environ.get("NS_TEST_DELAY_S", "0"))
@@ -46,11 +47,11 @@ def slow_choose(*arguments: Any) -> Any:
     return SlowEngine(_choose(*arguments))
 
 
-def deadly_read_pixels(*arguments: Any) -> Pixels:
-    pixels = _read_pixels(*arguments)
-    if pixels.shape[0] == POISON_SIDE:
+def deadly_read_pixels(*arguments: Any) -> list[Pixels | RejectedFile]:
+    answers = _read_pixels(*arguments)
+    if any(not isinstance(pixels, RejectedFile) and pixels.shape[0] == POISON_SIDE for pixels in answers):
         os.kill(os.getpid(), signal.SIGKILL)
-    return pixels
+    return answers
 
 
 vars(inference.predictor)["choose"] = slow_choose

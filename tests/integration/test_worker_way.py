@@ -3,7 +3,7 @@
 import io
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,18 +208,32 @@ def test_intake_killed_half_way_is_done_again_with_the_same_rows(
         assert session.scalar(select(func.count()).select_from(Instance)) == 7
 
 
+def one_by_one(
+    read: Callable[[Path, int], Pixels],
+) -> Callable[[Sequence[tuple[Path, int]]], list[Pixels | RejectedFile]]:
+    """Reads several slices by reading each."""
+
+    def outcome(path: Path, index: int) -> Pixels | RejectedFile:
+        try:
+            return read(path, index)
+        except RejectedFile as rejection:
+            return rejection
+
+    return lambda files: [outcome(path, index) for path, index in files]
+
+
 def test_a_slice_that_cannot_be_decoded_fails_alone(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = context.decoders.read_pixels
+    real = context.decoders.read_frame
 
     def failing(path: Path, index: int) -> Pixels:
-        pixels = real(path, index)
+        pixels = real(path, index).pixels
         if pixels.shape[0] == 97:
             raise RejectedFile(Reason.DAMAGED, found="PNG")
         return pixels
 
-    monkeypatch.setattr(context.decoders, "read_pixels", failing)
+    monkeypatch.setattr(context.decoders, "read_pixels", one_by_one(failing))
     job_id = submit(database, work, pictures(5) | {"study/slice 2b.png": picture(70, 97)})
     turn(context, 60)
     assert job_state(database, job_id) == JobState.PARTIAL
@@ -250,16 +264,16 @@ def test_a_missing_blob_fails_its_slice_and_is_no_fault_of_the_file(
 def test_an_unexpected_error_is_bounded_and_divided(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = context.decoders.read_pixels, []
+    real, seen = context.decoders.read_frame, []
 
     def failing(path: Path, index: int) -> Pixels:
-        pixels = real(path, index)
+        pixels = real(path, index).pixels
         if pixels.shape[0] == 97:
             seen.append(1)
             raise ZeroDivisionError
         return pixels
 
-    monkeypatch.setattr(context.decoders, "read_pixels", failing)
+    monkeypatch.setattr(context.decoders, "read_pixels", one_by_one(failing))
     job_id = submit(database, work, pictures(7) | {"study/slice 2b.png": picture(70, 97)})
     turn(context, 60)
     assert job_state(database, job_id) == JobState.PARTIAL
@@ -280,7 +294,7 @@ def test_failed_slices_are_retried_without_the_others(
         def failing(path: Path, index: int) -> Pixels:
             raise RejectedFile(Reason.DAMAGED, found="PNG")
 
-        broken.setattr(context.decoders, "read_pixels", failing)
+        broken.setattr(context.decoders, "read_pixels", one_by_one(failing))
         job_id = submit(database, work, pictures(3))
         turn(context, 60)
         assert job_state(database, job_id) == JobState.FAILED
@@ -299,7 +313,7 @@ def test_a_cancelled_job_writes_nothing_more_and_can_be_resumed(
     work: Settings, context: Context, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(database, work, pictures(8))
-    real, seen = context.decoders.read_pixels, []
+    real, seen = context.decoders.read_frame, []
 
     def cancelling(path: Path, index: int) -> Pixels:
         seen.append(1)
@@ -307,10 +321,10 @@ def test_a_cancelled_job_writes_nothing_more_and_can_be_resumed(
             with database.write() as session:
                 assert settle.cancel(session, job_id)
                 assert not settle.cancel(session, job_id)
-        return real(path, index)
+        return real(path, index).pixels
 
     with monkeypatch.context() as patched:
-        patched.setattr(context.decoders, "read_pixels", cancelling)
+        patched.setattr(context.decoders, "read_pixels", one_by_one(cancelling))
         turn(context, 60)
     assert job_state(database, job_id) == JobState.CANCELLED
     assert slice_counts(database, job_id) == {"cancelled": 8}

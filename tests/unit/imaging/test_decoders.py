@@ -95,12 +95,15 @@ def test_files_are_read_as_without_a_pool(pool: Decoders, tmp_path: Path) -> Non
         )
     )
     assert pool.inspect(path) == inspect(path, LIMITS)
+    several = pool.read_pixels([(path, 1), (path, 2), (path, 0), (tmp_path / "none", 0)])
+    for place, index in ((0, 1), (2, 0)):
+        np.testing.assert_array_equal(several[place], read_frame(path, index, LIMITS).pixels)
+    assert [getattr(several[place], "reason", None) for place in (1, 3)] == [Reason.FRAME_MISSING, Reason.FILE_MISSING]
     for index in (0, 1):
         expected, found = read_frame(path, index, LIMITS), pool.read_frame(path, index)
         np.testing.assert_array_equal(found.pixels, expected.pixels)
         assert found.pixels.dtype == np.float32
         assert found.pixels.flags.owndata, "a copy: the decoder's memory is used again"
-        np.testing.assert_array_equal(pool.read_pixels(path, index), expected.pixels)
         facts = ("index", "plane", "position_mm", "spacing_mm", "intensity")
         assert [getattr(found, name) for name in facts] == [getattr(expected, name) for name in facts]
 
@@ -145,6 +148,22 @@ def test_a_file_that_kills_its_decoder_is_refused_alone(
     assert caught.value.reason is reason
     assert caught.value.outcome in (Outcome.UNREADABLE, Outcome.OVER_LIMIT)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, "the bomb is not ours"
+
+
+def test_of_several_files_only_the_deadly_ones_are_refused(pool: Decoders, tmp_path: Path) -> None:
+    rows = [40, deadly.KILLED, 41, deadly.BOMB, deadly.MISTAKE, 42, deadly.GARBLED, deadly.SEGFAULT, *range(43, 60)]
+    answers = pool.read_pixels([(picture(tmp_path, one), 0) for one in rows])
+    found = [one.reason if isinstance(one, RejectedFile) else one.shape[0] for one in answers]
+    crashed = Reason.DECODER_CRASHED
+    assert found == [40, crashed, 41, Reason.DECODER_MEMORY, crashed, 42, deadly.GARBLED, crashed, *range(43, 60)]
+
+
+def test_frames_for_which_there_is_no_room_are_asked_for_again(tmp_path: Path) -> None:
+    paths = [picture(tmp_path, rows) for rows in (30, 60, 20, 50, 10, 40)]
+    with Decoders(Limits(max_pixels=60 * 30), ALLOWANCE, lanes=1) as own:
+        answers = own.read_pixels([(path, 0) for path in paths])
+    for path, found in zip(paths, answers, strict=True):
+        np.testing.assert_array_equal(found, read_frame(path, 0, LIMITS).pixels)
 
 
 def test_a_decoder_that_neither_answers_nor_ends_is_ended(

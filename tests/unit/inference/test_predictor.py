@@ -92,10 +92,8 @@ def test_a_bad_slice_stays_in_its_place_and_stops_nobody(
 ) -> None:
     bad = {0, 8, 9, 10, 11, 12, 13, 14, 15, 37, 49}
 
-    def read(number: int) -> npt.NDArray[np.float32]:
-        if number in bad:
-            raise RejectedFile(Reason.DAMAGED, found="PNG")
-        return pictures[number]
+    def read(numbers: list[int]) -> list[npt.NDArray[np.float32] | RejectedFile]:
+        return [RejectedFile(Reason.DAMAGED, found="PNG") if number in bad else pictures[number] for number in numbers]
 
     results = list(predictor.predict_each(range(50), read))
 
@@ -106,7 +104,7 @@ def test_a_bad_slice_stays_in_its_place_and_stops_nobody(
 
 
 def test_only_bad_slices(predictor: Predictor) -> None:
-    results = list(predictor.predict_each([np.zeros(3), np.zeros((2, 2, 3))], lambda array: array))
+    results = list(predictor.predict_each([np.zeros(3), np.zeros((2, 2, 3))], lambda arrays: arrays))
     assert [type(result) for _, result in results] == [PreprocessingError, PreprocessingError]
     with pytest.raises(PreprocessingError, match="must be a non-empty array"):
         predictor.predict([np.zeros(3)])
@@ -115,10 +113,10 @@ def test_only_bad_slices(predictor: Predictor) -> None:
 def test_an_error_that_is_not_the_slices_own_is_not_swallowed(
     predictor: Predictor, pictures: list[npt.NDArray[np.float32]]
 ) -> None:
-    def read(number: int) -> npt.NDArray[np.float32]:
-        if number == 30:
+    def read(numbers: list[int]) -> list[npt.NDArray[np.float32]]:
+        if 30 in numbers:
             raise ConnectionError("the blob store is away")
-        return pictures[number]
+        return [pictures[number] for number in numbers]
 
     results = predictor.predict_each(range(50), read)
     with pytest.raises(ConnectionError, match="blob store is away"):
@@ -138,9 +136,9 @@ def test_sources_are_taken_only_a_little_ahead_and_read_in_threads(
             taken += 1
             yield number
 
-    def read(number: int) -> npt.NDArray[np.float32]:
+    def read(numbers: list[int]) -> list[npt.NDArray[np.float32]]:
         readers.add(threading.get_ident())
-        return pictures[number % 50]
+        return [pictures[number % 50] for number in numbers]
 
     results = predictor.predict_each(sources(), read)
     for _ in range(100):

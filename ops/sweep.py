@@ -208,7 +208,8 @@ def follow(
             console.end_bar()
             return _conclude(shown, runs, console)
         going = [run for run in runs if run.state == RunState.RUNNING][:SHOWN_RUNS]
-        console.block([*(run_line(run, latest[run.id]) for run in going), sweep_line(shown, left)])
+        width = max((len(run.name) for run in going), default=0)
+        console.block([*(run_line(run, latest[run.id], width) for run in going), sweep_line(shown, left)])
         time.sleep(POLL_S)
     console.end_bar()
     return 1
@@ -225,8 +226,8 @@ def run_news(run: TrainingRun) -> str:
     return ""
 
 
-def run_line(run: TrainingRun, facts: dict[str, float]) -> str:
-    """The progress line of a run that is being trained."""
+def run_line(run: TrainingRun, facts: dict[str, float], width: int) -> str:
+    """The progress line of a run that is being trained, its name as wide as those of the others."""
     share = run.epochs_done / max(1, run.epochs_planned)
     numbers = (
         f"  loss {facts['loss']:.4f}  validation loss {facts['validation_loss']:.4f}, "
@@ -234,7 +235,9 @@ def run_line(run: TrainingRun, facts: dict[str, float]) -> str:
         if {"loss", "validation_loss", "validation_accuracy"} <= facts.keys()
         else ""
     )
-    return f"  {run.name}  [{fraction_bar(share, BAR_WIDTH)}] {run.epochs_done}/{run.epochs_planned}{numbers}"
+    return (
+        f"  {run.name.ljust(width)}  [{fraction_bar(share, BAR_WIDTH)}] {run.epochs_done}/{run.epochs_planned}{numbers}"
+    )
 
 
 def sweep_line(shown: SweepView, left: Remaining | None) -> str:
@@ -286,9 +289,7 @@ def _conclude(shown: SweepView, runs: list[TrainingRun], console: Console) -> in
     console.plain()
     for line in leaderboard(runs):
         console.plain(line)
-    console.plain(
-        "  Sorted by the validation part, which chose; the test part was scored once a run and chooses nothing."
-    )
+    console.plain("  Sorted by the validation part, which chose; the test part was scored once and chooses nothing.")
     failed = [run for run in runs if run.state in RUN_ENDED and run.state != RunState.FINISHED]
     for run in failed:
         console.plain(f"  {run.name}: {run.state} {run.failure_code} {run.failure_detail.get('text', '')}".rstrip())

@@ -24,6 +24,20 @@ FURTHER: Mapping[str, str] = {
     "database_unavailable": "The database could not be reached for a long time. Try again.",
     "storage_unavailable": "The file store could not be reached for a long time. Try again.",
     "no_model": "No model was ready for a long time. Tell the administrator, then try again.",
+    "diverged": "The training diverged: its loss was no longer a finite number. %(text)s",
+    "out_of_memory": "The training machine's memory did not suffice. Use a smaller batch or picture size, another "
+    "network, or fewer training workers at a time.",
+    "weights_missing": "The weights from which this run starts are missing. %(text)s",
+    "storage": "The training machine could not read or write a file. %(text)s",
+    "refused": "The run does not fit its data, or the state that it left. %(text)s",
+    "scenario_outdated": "This version of the program reads the scenario in another way; begin a new sweep. %(text)s",
+    "dataset_missing": "The data set was deleted, or is not ready.",
+    "dataset_blob_missing": "A picture of the data set is missing or damaged on the server. Tell the administrator; "
+    "the data set must be registered again.",
+    "artefact_missing": "The artefact from which this run starts is not in the store any more.",
+    "run_worker_lost": "The program that trained this was ended several times without getting one epoch further. Too "
+    "little memory is the usual cause: use a smaller batch, or try again.",
+    "run_failed": "The training failed on every attempt. The log of the training worker says where.",
     "no_files": "The submission held no files.",
     "waiting_for_worker": "Received and safely stored. No worker is running at the moment; it starts by itself when "
     "one is back.",

@@ -27,6 +27,8 @@ from config.queues import (
 )
 
 RESTART_PAUSE_S: Final = 1.0
+TRAINING_NICENESS: Final = 10
+"""Training fills every core for hours; a study that arrives on the same machine goes first."""
 
 
 class Role(NamedTuple):
@@ -85,7 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("NEUROSIGHT_BROKER_URL is empty; expected redis://:PASSWORD@HOST:PORT/0", file=sys.stderr)
         return 2
     logs.configure(settings)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
     if role == "training":
+        os.nice(TRAINING_NICENESS)
         from worker import without_tensorflow
 
         if not without_tensorflow.is_installed():

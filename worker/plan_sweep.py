@@ -11,7 +11,6 @@ from difflib import get_close_matches
 import structlog
 
 from config.scenario_texts import FOLDER
-from config.settings import Settings
 from config.version import code_version
 from db.queries import claims
 from db.queries import training as rows
@@ -46,7 +45,7 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
     sweep_id = wanted.sweep_id
     try:
         file = parse_scenarios(wanted.scenario_text, wanted.scenario_file or OWN_TEXT, FOLDER)
-        mistakes = list(find_mistakes(file, wanted, context.settings))
+        mistakes = list(find_mistakes(file, wanted, context))
     except ScenarioError as error:
         mistakes = list(error.mistakes)
     if mistakes:
@@ -66,17 +65,17 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
     log.info("sweep_planned", sweep_id=str(sweep_id), runs=len(planned), groups=len(item_ids))
 
 
-def find_mistakes(file: ScenarioFile, wanted: SweepToPlan, settings: Settings) -> Iterator[Mistake]:
+def find_mistakes(file: ScenarioFile, wanted: SweepToPlan, context: Context) -> Iterator[Mistake]:
     """What of valid scenarios does not fit the data set or this installation; each thing once.
 
     Args:
         file: The scenarios.
         wanted: What the data set holds.
-        settings: Folders in which weights are looked for.
+        context: Folder of ImageNet weights, and the store in which artefacts lie.
     """
     told: set[tuple[str, str]] = set()
     for scenario in file.scenarios:
-        for mistake in (*_unknown(scenario, wanted, file.text), *_weights(scenario, settings, file.text)):
+        for mistake in (*_unknown(scenario, wanted, file.text), *_weights(scenario, context, file.text)):
             if (mistake.field, mistake.value) not in told:
                 told.add((mistake.field, mistake.value))
                 yield mistake
@@ -106,22 +105,31 @@ def _unknown(scenario: Scenario, wanted: SweepToPlan, text: str) -> Iterator[Mis
             )
 
 
-def _weights(scenario: Scenario, settings: Settings, text: str) -> Iterator[Mistake]:
-    """ImageNet weights that are not at hand."""
-    if scenario.weights != "imagenet":
-        return
-    name = backbone_spec(scenario.network).imagenet_file
-    if (settings.weights_dir / name).is_file():
-        return
-    yield Mistake(
-        field="weights",
-        value=f"imagenet ({scenario.network})",
-        expected=f"{name} in {settings.weights_dir}, or `weights: none`",
-        message=f"weights: the ImageNet weights of {scenario.network!r} are missing: looked for {name} in "
-        f"{settings.weights_dir} (setting NEUROSIGHT_WEIGHTS_DIR). Put the file there, leave the network out, or write "
-        "`weights: none` to start from random weights.",
-        line=line_of(text, "network") or line_of(text, "weights"),
-    )
+def _weights(scenario: Scenario, context: Context, text: str) -> Iterator[Mistake]:
+    """Weights that are not at hand."""
+    kind, _, digest = scenario.weights.partition(":")
+    folder = context.settings.weights_dir
+    if kind == "imagenet":
+        name = backbone_spec(scenario.network).imagenet_file
+        if not (folder / name).is_file():
+            yield Mistake(
+                field="weights",
+                value=f"imagenet ({scenario.network})",
+                expected=f"{name} in {folder}, or `weights: none`",
+                message=f"weights: the ImageNet weights of {scenario.network!r} are missing: looked for {name} in "
+                f"{folder} (setting NEUROSIGHT_WEIGHTS_DIR). Put the file there, leave the network out, or write "
+                "`weights: none` to start from random weights.",
+                line=line_of(text, "network") or line_of(text, "weights"),
+            )
+    elif kind == "sha256" and not context.blobs.exists(digest):
+        yield Mistake(
+            field="weights",
+            value=scenario.weights,
+            expected="the SHA-256 of a registered artefact",
+            message=f"weights: no artefact of this SHA-256 is registered: {digest}. Import it first (Training, "
+            "Models), or name another.",
+            line=line_of(text, "weights"),
+        )
 
 
 def line_of(text: str, field: str) -> int:

@@ -10,7 +10,9 @@ in a process that ends after the item.
 
 import hashlib
 import io
+import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,10 +23,12 @@ import structlog
 
 from config.settings import Settings
 from config.version import code_version
+from db.blobs import BlobMissing
 from db.queries import claims
 from db.queries import training as rows
 from db.queries.claims import Claim
 from db.queries.training import Group, Mistake, Outcome, RunToDo
+from inference.artefact import SUFFIX
 from training.errors import ScenarioError, TrainingError
 from training.failures import RunFailure, failure_of
 from training.groups import train_group
@@ -34,9 +38,11 @@ from training.runs import RunResult
 from training.scenario import Scenario
 from worker import datasets
 from worker.context import Context
+from worker.faults import Fatal
 from worker.lease import Lease, Stopping
 from worker.recording import DatabaseRecorder
 
+ARTEFACT_MISSING = "artefact_missing"
 SCENARIO_OUTDATED = "scenario_outdated"
 
 log = structlog.get_logger(__name__)
@@ -50,6 +56,7 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
         Stopping: This process has to end; every run goes on from its last epoch.
         Exception: Whatever `worker.work` is to judge.
     """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice on speed is not for operators
     with context.database.read() as session:
         group = rows.load_group(session, claim)
     if group is not None:
@@ -98,6 +105,28 @@ class _Training:
             return True
         return False
 
+    def _artefacts(self) -> Path:
+        """A folder with the artefacts of the store from which runs start.
+
+        Raises:
+            Fatal: One is not in the store any more.
+        """
+        folder = self._context.settings.training_dir / "artefacts"
+        folder.mkdir(parents=True, exist_ok=True)
+        for _, scenario, _ in self._runs.values():
+            kind, _, digest = scenario.weights.partition(":")
+            target = folder / f"{digest}{SUFFIX}"
+            if kind != "sha256" or target.exists():
+                continue
+            temporary = folder / f"{digest}.{self._claim.lease_token}.part"
+            try:
+                with self._context.blobs.open(digest) as source, temporary.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+            except BlobMissing:
+                raise Fatal(ARTEFACT_MISSING, f"the artefact {digest} is not in the store") from None
+            temporary.replace(target)
+        return folder
+
     def _train(self) -> None:
         settings = self._context.settings
         assert self._material is not None  # noqa: S101 - gathered before
@@ -109,7 +138,7 @@ class _Training:
             settings.weights_dir,
             settings.training_dir / "features",
             settings.training_threads or os.cpu_count() or 1,
-            models_dir=settings.models_dir,
+            models_dir=self._artefacts(),
             max_cache_bytes=settings.feature_cache_bytes,
             ended=self._ended,
         )

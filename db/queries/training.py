@@ -25,6 +25,9 @@ from db.states import RunState, SweepState, check
 from db.sweeps import RunEpoch, RunMistake, RunReport, Sweep, TrainingRun
 from db.upserts import insert_missing
 
+OF_A_RUN = {"worker_lost": "run_worker_lost", "poison": "run_failed"}
+"""Why a work item was given up, as the reason of a run: what it means to a reader is not the same as for a slice."""
+
 OPEN = (RunState.PENDING, RunState.RUNNING)
 
 
@@ -305,7 +308,7 @@ def fail_group(session: Session, item: WorkItem, code: str, detail: Mapping[str,
     if item.sweep_id is None:
         return
     for run in _open_runs(session, item.id):
-        _fail(session, run, code, detail)
+        _fail(session, run, OF_A_RUN.get(code, code), detail)
     session.flush()
     sweeps.settle(session, item.sweep_id)
 

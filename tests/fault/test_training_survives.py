@@ -192,7 +192,7 @@ def test_pause_and_cancel_act_within_five_seconds_and_resume_goes_on_from_the_la
             }
             with database.write() as session:
                 assert len(sweeps.resume(session, sweep_id, training)) == 1
-        wait_for(lambda: len(first_epochs(fleet, runs_of(database, sweep_id)[0].id)) == 3, 60, 0.1)
+        wait_for(lambda: all(len(first_epochs(fleet, run.id)) == 3 for run in runs_of(database, sweep_id)), 60, 0.1)
         for run in runs_of(database, sweep_id):
             begun = first_epochs(fleet, run.id)
             assert 0 == begun[0] < begun[1] < begun[2], "it began anew"
@@ -219,6 +219,6 @@ def test_a_run_that_diverges_and_one_that_kills_its_worker_fail_alone(
         assert wait_sweep(database, sweep_id, 90) == SweepState.FINISHED
     good, poison, nan = runs_of(database, sweep_id)
     assert (good.state, good.epochs_done) == (RunState.FINISHED, 3)
-    assert (poison.state, poison.failure_code, poison.epochs_done) == (RunState.FAILED, "worker_lost", 1)
+    assert (poison.state, poison.failure_code, poison.epochs_done) == (RunState.FAILED, "run_worker_lost", 1)
     assert (nan.state, nan.failure_code) == (RunState.FAILED, "diverged")
     assert "it must be finite. Lower learning_rate" in nan.failure_detail["text"]

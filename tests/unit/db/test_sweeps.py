@@ -174,7 +174,7 @@ def test_a_run_that_kills_its_workers_without_progress_fails_alone(database: Dat
             with database.write() as session:
                 claims.finish(session, held)
     bad, good = runs_of(database, sweep_id)
-    assert (bad.state, bad.failure_code, good.state) == (RunState.FAILED, "worker_lost", RunState.FINISHED)
+    assert (bad.state, bad.failure_code, good.state) == (RunState.FAILED, "run_worker_lost", RunState.FINISHED)
     assert sweep_state(database, sweep_id) == SweepState.FINISHED
 
 

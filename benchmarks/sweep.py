@@ -32,7 +32,7 @@ from training.datasets import Dataset, Sample, file_digests, fingerprint, prepar
 from training.environment import has_gpu
 from training.failures import RunFailure
 from training.groups import sharing_key, train_group
-from training.leaks import LeakReport
+from training.leaks import LeakReport, Pairs
 from training.optimizers import make_optimizer
 from training.pipeline import Material, gather
 from training.recorder import JsonLinesRecorder
@@ -194,7 +194,7 @@ def _material(scenario: Scenario, options: argparse.Namespace, folder: Path) -> 
     ]
     dataset = Dataset(root, tuple(sample for sample, _ in kept))
     places = tuple(part for _, part in kept)
-    leaks = LeakReport(np.arange(len(kept)), (), dataset.samples)
+    leaks = LeakReport(np.arange(len(kept)), Pairs.none(), dataset.samples)
     return Material(dataset, leaks, places, fingerprint(dataset, file_digests(dataset), places))
 
 

@@ -11,9 +11,9 @@ correlate almost perfectly.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import cv2
 import numpy as np
@@ -21,26 +21,34 @@ import numpy.typing as npt
 
 from training.datasets import Dataset, Sample, read_each
 
+Int = npt.NDArray[np.int64]
+
 MAX_EXAMPLES: Final = 12
 _HASH_SIDE: Final = 8
 _THUMB_SIDE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two samples that show the same picture.
+class Pairs:
+    """Samples that show the same picture, in pairs.
 
     Attributes:
-        left: Number of the first sample.
-        right: Number of the second; larger.
-        identical: Whether their bytes are the same.
-        correlation: Of their small copies, up to 1.
+        left: int64 (p), number of the first sample of each pair.
+        right: int64 (p), of the second.
+        identical: bool (p), whether their bytes are the same. Of files with the same bytes each later one is paired
+            with the first; near-duplicates are looked for among the first ones alone.
+        correlation: float32 (p), of their small copies; 1 for identical files.
     """
 
-    left: int
-    right: int
-    identical: bool
-    correlation: float
+    left: Int
+    right: Int
+    identical: npt.NDArray[np.bool_]
+    correlation: npt.NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> Self:
+        """No pair."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, bool), np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -49,51 +57,52 @@ class LeakReport:
 
     Attributes:
         groups: For each sample the number of its group, 0 to count - 1.
-        pairs: The copies, identical ones first.
+        pairs: The copies.
         samples: What was looked at.
     """
 
-    groups: npt.NDArray[np.int64]
-    pairs: tuple[Pair, ...]
+    groups: Int
+    pairs: Pairs
     samples: tuple[Sample, ...]
 
     @property
     def identical_pairs(self) -> int:
         """Pairs of files with the same bytes."""
-        return sum(pair.identical for pair in self.pairs)
+        return int(self.pairs.identical.sum())
 
     @property
     def near_pairs(self) -> int:
         """Further pairs of near-duplicates."""
-        return sum(not pair.identical for pair in self.pairs)
+        return int((~self.pairs.identical).sum())
 
     @property
     def cross_patient_pairs(self) -> int:
         """How many pairs joined two different patients or groups."""
-        return sum(not self._same(pair, "patient") for pair in self.pairs)
+        return int(self._differ("patient").sum())
 
     @property
     def cross_label_pairs(self) -> int:
         """How many pairs have two different labels: doubtful truth."""
-        return sum(not self._same(pair, "label") for pair in self.pairs)
+        return int(self._differ("label").sum())
 
     def torn(self, parts: Sequence[str]) -> dict[str, int]:
         """What stands on more than one side of a split: numbers of patients, groups and pairs of copies."""
-        torn = [pair for pair in self.pairs if parts[pair.left] != parts[pair.right]]
+        side = np.asarray(parts)
+        torn = side[self.pairs.left] != side[self.pairs.right]
         return {
             "patients": len(crossing_patients(self.samples, parts)),
             "groups": len(crossing_groups(self.groups, parts)),
-            "identical_pairs": sum(pair.identical for pair in torn),
-            "near_pairs": sum(not pair.identical for pair in torn),
+            "identical_pairs": int((torn & self.pairs.identical).sum()),
+            "near_pairs": int((torn & ~self.pairs.identical).sum()),
         }
 
     def to_json(self) -> dict[str, Any]:
         """Counts and some examples; the layout is in docs/run-report.md."""
-        kinds: dict[str, Callable[[Pair], bool]] = {
-            "identical": lambda pair: pair.identical,
-            "near": lambda pair: not pair.identical,
-            "cross_patient": lambda pair: not self._same(pair, "patient"),
-            "cross_label": lambda pair: not self._same(pair, "label"),
+        kinds = {
+            "identical": self.pairs.identical,
+            "near": ~self.pairs.identical,
+            "cross_patient": self._differ("patient"),
+            "cross_label": self._differ("label"),
         }
         return {
             "groups": int(self.groups.max()) + 1 if self.groups.size else 0,
@@ -101,29 +110,31 @@ class LeakReport:
             "near_pairs": self.near_pairs,
             "cross_patient_pairs": self.cross_patient_pairs,
             "cross_label_pairs": self.cross_label_pairs,
-            "examples": {name: self._examples(list(filter(holds, self.pairs))) for name, holds in kinds.items()},
+            "examples": {name: self._examples(np.flatnonzero(holds)) for name, holds in kinds.items()},
         }
 
-    def _same(self, pair: Pair, field: str) -> bool:
-        return bool(getattr(self.samples[pair.left], field) == getattr(self.samples[pair.right], field))
+    def _differ(self, field: str) -> npt.NDArray[np.bool_]:
+        """Whether the two of each pair have different values of a field."""
+        values = np.array([getattr(sample, field) for sample in self.samples], dtype=str)
+        return np.asarray(values[self.pairs.left] != values[self.pairs.right])
 
-    def _examples(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        """Up to `MAX_EXAMPLES` pairs, from as many groups as there are."""
+    def _examples(self, numbers: Int) -> list[dict[str, Any]]:
+        """Up to `MAX_EXAMPLES` of these pairs, from as many groups as there are."""
         turns: Counter[int] = Counter()
         ranked = []
-        for order, pair in enumerate(pairs):
-            group = int(self.groups[pair.left])
-            ranked.append((turns[group], order, pair))
+        for number, group in zip(numbers.tolist(), self.groups[self.pairs.left[numbers]].tolist(), strict=True):
+            ranked.append((turns[group], number))
             turns[group] += 1
-        return [
-            {
-                "files": [self.samples[pair.left].file, self.samples[pair.right].file],
-                "labels": [self.samples[pair.left].label, self.samples[pair.right].label],
-                "same_patient": self._same(pair, "patient"),
-                "correlation": round(pair.correlation, 4),
-            }
-            for _, _, pair in sorted(ranked, key=lambda item: item[:2])[:MAX_EXAMPLES]
-        ]
+        return [self._example(number) for _, number in sorted(ranked)[:MAX_EXAMPLES]]
+
+    def _example(self, number: int) -> dict[str, Any]:
+        first, second = (self.samples[int(side[number])] for side in (self.pairs.left, self.pairs.right))
+        return {
+            "files": [first.file, second.file],
+            "labels": [first.label, second.label],
+            "same_patient": first.patient == second.patient,
+            "correlation": round(float(self.pairs.correlation[number]), 4),
+        }
 
 
 def find_groups(
@@ -142,14 +153,23 @@ def find_groups(
     """
     samples = dataset.samples
     hashes, thumbs = _describe(dataset)
-    left, right = _candidates(hashes, max_distance)
-    correlations = np.minimum(np.einsum("ij,ij->i", thumbs[left], thumbs[right]), 1.0)
-    _, content = np.unique(np.asarray(digests, dtype=str), return_inverse=True)
-    same = content[left] == content[right]
-    kept = same | (correlations >= min_correlation)
-    found = (left[kept].tolist(), right[kept].tolist(), same[kept].tolist(), correlations[kept].tolist())
-    pairs = [Pair(a, b, identical, 1.0 if identical else c) for a, b, identical, c in zip(*found, strict=True)]
+    firsts, copies = _same_content(digests)
+    near = _near(hashes[firsts], thumbs[firsts], max_distance, min_correlation)
+    pairs = Pairs(
+        np.concatenate([copies[0], firsts[near[0]]]),
+        np.concatenate([copies[1], firsts[near[1]]]),
+        np.concatenate([np.ones(copies[0].size, bool), np.zeros(near[0].size, bool)]),
+        np.concatenate([np.ones(copies[0].size, np.float32), near[2]]),
+    )
+    return LeakReport(_joined(samples, pairs), pairs, tuple(samples))
 
+
+def _joined(samples: Sequence[Sample], pairs: Pairs) -> Int:
+    """Group of each sample: patients and pairs joined.
+
+    A split depends on how groups are numbered, so the order of joining must stay as it is: patients first, then pairs
+    by their left and right sample.
+    """
     parent = list(range(len(samples)))
 
     def find(item: int) -> int:
@@ -161,11 +181,34 @@ def find_groups(
     first: dict[str, int] = {}
     for index, sample in enumerate(samples):
         parent[find(index)] = find(first.setdefault(sample.patient, index))
-    for pair in pairs:
-        parent[find(pair.left)] = find(pair.right)
+    order = np.lexsort((pairs.right, pairs.left))
+    for left, right in zip(pairs.left[order].tolist(), pairs.right[order].tolist(), strict=True):
+        parent[find(left)] = find(right)
     _, groups = np.unique([find(index) for index in range(len(samples))], return_inverse=True)
-    pairs.sort(key=lambda pair: not pair.identical)
-    return LeakReport(groups.astype(np.int64), tuple(pairs), tuple(samples))
+    return groups.astype(np.int64)
+
+
+def _same_content(digests: Sequence[str]) -> tuple[Int, tuple[Int, Int]]:
+    """The first file of each content, and each later one with the first of its kind."""
+    seen: dict[str, int] = {}
+    first = np.array([seen.setdefault(digest, index) for index, digest in enumerate(digests)], np.int64)
+    later = np.flatnonzero(first != np.arange(first.size))
+    return np.array(list(seen.values()), np.int64), (first[later], later)
+
+
+def _near(
+    hashes: npt.NDArray[np.uint64], thumbs: npt.NDArray[np.float32], max_distance: int, min_correlation: float
+) -> tuple[Int, Int, npt.NDArray[np.float32]]:
+    """Near-duplicates: left and right of each pair, and its correlation."""
+    lefts, rights, correlations = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for index in range(len(hashes) - 1):
+        alike = index + 1 + np.flatnonzero(np.bitwise_count(hashes[index + 1 :] ^ hashes[index]) <= max_distance)
+        found = thumbs[alike] @ thumbs[index]
+        kept = found >= min_correlation
+        lefts.append(np.full(int(kept.sum()), index, np.int64))
+        rights.append(alike[kept])
+        correlations.append(np.minimum(found[kept], 1.0))
+    return np.concatenate(lefts), np.concatenate(rights), np.concatenate(correlations)
 
 
 def crossing_groups(groups: npt.NDArray[np.int64], parts: Sequence[str]) -> list[int]:
@@ -192,17 +235,3 @@ def _describe(dataset: Dataset) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.
         centred = thumb.ravel() - thumb.mean()
         thumbs[index] = centred / max(float(np.linalg.norm(centred)), 1e-6)
     return hashes, thumbs
-
-
-def _candidates(
-    hashes: npt.NDArray[np.uint64], max_distance: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Index pairs (left < right) whose hashes differ in at most `max_distance` bits."""
-    lefts, rights = [], []
-    for index in range(len(hashes) - 1):
-        near = np.flatnonzero(np.bitwise_count(hashes[index + 1 :] ^ hashes[index]) <= max_distance)
-        lefts.append(np.full(near.size, index, np.int64))
-        rights.append(near.astype(np.int64) + index + 1)
-    if not lefts:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.concatenate(lefts), np.concatenate(rights)

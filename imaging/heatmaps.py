@@ -201,6 +201,29 @@ def slice_png(pixels: NDArray[Any]) -> bytes:
     return _png(_levels(_checked(pixels, "slice")), _PNG_LEVEL_FAST)
 
 
+def thumbnail_png(pixels: NDArray[Any], side: int) -> bytes:
+    """Draw a slice in grey, made small.
+
+    Args:
+        pixels: Float, shape (rows, columns), grey in [0, 1].
+        side: Longest side of the result, pixels; a slice that is smaller keeps its size.
+
+    Returns:
+        PNG, 8-bit grey.
+
+    Raises:
+        ValueError: The array is no slice, or the side is not positive.
+    """
+    if side < 1:
+        raise ValueError(f"A thumbnail's side is at least 1 pixel: got {side}.")
+    rows, columns = _checked(pixels, "slice").shape
+    scale = side / max(rows, columns)
+    if scale < 1:
+        size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+        pixels = np.clip(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), 0.0, 1.0)
+    return slice_png(pixels)
+
+
 def _checked(values: NDArray[Any], what: str) -> NDArray[Any]:
     if values.ndim != 2 or values.size == 0 or values.dtype.kind != "f":
         raise ValueError(f"A {what} is a two-dimensional float array: got shape {values.shape}, {values.dtype}.")

@@ -40,6 +40,8 @@ TABLES = {
     "web/problems.py": ("_TITLES", "_HTTP_DETAILS"),
     "web/sentences.py": ("FURTHER", "UNKNOWN"),
     "web/steering.py": ("REFUSALS",),
+    "web/dataset_sentences.py": ("SENTENCES", "UNUSABLE"),
+    "web/registering.py": ("REFUSALS",),
 }
 """Tables of which each text that begins with a capital letter is to be translated."""
 BY_HAND = "outcomes.po"

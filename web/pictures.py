@@ -28,6 +28,11 @@ def slice_png(instance: Instance) -> bytes:
     return heatmaps.slice_png(_pixels(instance))
 
 
+def sample_png(digest: str, frame_index: int, side: int) -> bytes:
+    """One picture of a data set, its longest side at most `side` pixels, PNG, 8-bit grey."""
+    return heatmaps.thumbnail_png(_read(digest, frame_index), side)
+
+
 def heatmap_layer_png(instance: Instance, heatmap: Heatmap, colour_map: str) -> bytes:
     """The heatmap alone as a transparent layer of the slice's size, PNG, 8-bit RGBA."""
     return heatmaps.layer_png(_placed(instance, heatmap), colour_map)
@@ -47,10 +52,14 @@ def heatmap_of(session: Session, prediction: Prediction) -> Heatmap:
 
 
 def _pixels(instance: Instance) -> Pixels:
+    return _read(instance.content_sha256, instance.frame_index)
+
+
+def _read(digest: str, frame_index: int) -> Pixels:
     parts = services()
-    with _decoding(), parts.blobs.local_path(instance.content_sha256) as path:
+    with _decoding(), parts.blobs.local_path(digest) as path:
         try:
-            return parts.decoders.read_frame(path, instance.frame_index).pixels
+            return parts.decoders.read_frame(path, frame_index).pixels
         except RejectedFile as rejected:
             raise Problem(
                 422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}

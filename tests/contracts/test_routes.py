@@ -10,10 +10,12 @@ from sqlalchemy import select
 
 from config.settings import Settings
 from db.checkpoints import Checkpoint
+from db.datasets import DatasetSample
 from db.predictions import Prediction
 from db.queries import accounts
 from db.queries.audit import SYSTEM
 from db.states import Role
+from db.studies import Instance
 from db.users import User
 from tests import training_world
 from tests.contracts.route_table import ROUTES, Row
@@ -98,12 +100,17 @@ class Objects:
         self.upload = (answer.json or {})["id"]
         trained = training_world.plant(world.database, scenarios="light.yaml")
         self.sweep, self.run, self.mistake = trained.finished, trained.runs[0], trained.mistake
+        self.dataset = trained.dataset
+        with world.database.write() as db:
+            digest = db.get_one(Instance, uuid.UUID(self.slice)).content_sha256
+            db.add(DatasetSample(dataset_id=self.dataset, sequence=0, file="a.png", label="glioma", sha256=digest))
 
     def address(self, rule: str) -> str:
         """The rule with ann's objects."""
         mine = ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user")
-        for name in (*mine, "checkpoint", "sweep", "run", "mistake"):
+        for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
+        rule = rule.replace("<int:sequence>", "0")
         rule = rule.replace("<path:filename>", "nothing-of-this-name")
         return f"{rule}?path=x" if rule.endswith("/files") else rule
 
@@ -128,7 +135,7 @@ def test_every_route_for_every_role(world: World) -> None:
             wrong.append(what)
 
     # What uses an object up comes last.
-    final = ("DELETE", "/complete", "/revoke", "/cancel", "/logout", "/disable", "/password")
+    final = ("DELETE", "/complete", "/revoke", "/cancel", "/logout", "/disable", "/password", "/delete")
     rows = sorted(ROUTES.items(), key=lambda item: any(word in " ".join(item[0]) for word in final))
     for (method, rule), row in rows:
         address = objects.address(rule)

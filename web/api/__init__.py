@@ -29,7 +29,19 @@ class _Api(Api):  # type: ignore[misc] # flask-smorest has no types
 
 def init_app(app: Flask) -> None:
     """Adds the API to the app."""
-    from web.api import account, checkpoints, decisions, document, jobs, pictures, predictions, studies, sweeps, uploads
+    from web.api import (
+        account,
+        checkpoints,
+        datasets,
+        decisions,
+        document,
+        jobs,
+        pictures,
+        predictions,
+        studies,
+        sweeps,
+        uploads,
+    )
 
     app.config.update(
         API_TITLE="NeuroSight",
@@ -39,7 +51,7 @@ def init_app(app: Flask) -> None:
     )
     api = _Api(app)
     app.extensions["neurosight.api"] = api
-    for module in (uploads, jobs, studies, decisions, pictures, predictions, checkpoints, sweeps, account):
+    for module in (uploads, jobs, studies, decisions, datasets, pictures, predictions, checkpoints, sweeps, account):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
     app.register_blueprint(document.blueprint, url_prefix=PREFIX)
 

@@ -34,6 +34,11 @@ TRAINING_TABS = (
         ),
     ),
     Tab(
+        "pages.datasets",
+        lazy_gettext("Data sets"),
+        frozenset({"pages.datasets", "pages.new_dataset", "pages.dataset", "pages.create_dataset"}),
+    ),
+    Tab(
         "pages.checkpoints",
         lazy_gettext("Models"),
         frozenset(

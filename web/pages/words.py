@@ -3,6 +3,8 @@
 Owns one table a vocabulary; a test walks the vocabularies, so that no raw name ever reaches a page.
 """
 
+from typing import Any
+
 from flask import Flask
 from flask_babel import gettext, lazy_gettext
 
@@ -11,8 +13,9 @@ from db.queries.promotions import Standing
 from db.queries.summaries import Finding
 from db.queries.views import NOT_ASKED
 from db.reviews import NOT_ASSESSABLE, WITHDRAWN
-from db.states import JobState, Priority, Purpose, Role, SliceState
+from db.states import DatasetState, JobState, Priority, Purpose, Role, SliceState
 from imaging.outcomes import Outcome
+from web.dataset_sentences import template_of_problem
 from web.pages.languages import add_filters, class_label, sentence
 from web.sentences import template_of
 
@@ -31,6 +34,11 @@ SLICE_STATES: dict[str, object] = {
     SliceState.FAILED: lazy_gettext("failed"),
     SliceState.CANCELLED: lazy_gettext("cancelled"),
     NOT_ASKED: lazy_gettext("not analysed by this model"),
+}
+DATASET_STATES = {
+    DatasetState.REGISTERING: lazy_gettext("being read"),
+    DatasetState.READY: lazy_gettext("ready"),
+    DatasetState.REFUSED: lazy_gettext("refused"),
 }
 PRIORITIES = {
     Priority.URGENT: lazy_gettext("urgent"),
@@ -97,6 +105,8 @@ def init_app(app: Flask) -> None:
         audit_label=lambda outcome: str(AUDIT_OUTCOMES.get(outcome, outcome)),
         reason_sentence=reason_sentence,
         decision_label=decision_label,
+        problem_sentence=problem_sentence,
+        dataset_state_label=lambda state: str(DATASET_STATES.get(state, state)),
     )
 
 
@@ -105,6 +115,12 @@ def decision_label(label: str) -> str:
     if label == NOT_ASSESSABLE:
         return str(gettext("not assessable"))
     return class_label(label) if label != WITHDRAWN else str(gettext("taken back"))
+
+
+def problem_sentence(problem: dict[str, Any]) -> str:
+    """An entry of `TrainingDataset.problems` in the reader's language."""
+    template, values = template_of_problem(problem, lambda text: str(gettext(text)) if text else "")
+    return sentence(template, values)
 
 
 def reason_sentence(reason: str, detail: dict[str, object], outcome: str = "") -> str:

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from imaging.preprocess import Prepared, Preprocessing, prepare
-from inference.gradcam import explained_model
 from inference.networks import Network, build
 from training.datasets import Dataset, Sample, read_each
 from training.scenario import Scenario
@@ -78,6 +77,8 @@ class Scorer:
             The sample; its prepared picture and crop; the heatmap float32 (gh, gw) in [0, 1].
         """
         import tensorflow as tf
+
+        from inference.gradcam import explained_model
 
         model = explained_model(self.network)
         run = tf.function(lambda images: model(images, training=False)["heatmaps"])

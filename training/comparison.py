@@ -9,7 +9,7 @@ the two has right is as likely to be the one's as the other's, so the count of o
 two-sided p-value is min(1, 2 x P(X <= min(b, c))) for X ~ B(b + c, 1/2).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,29 +82,3 @@ def exact_p(b: int, c: int) -> float:
         tail += term
         term = term * (n - k) // (k + 1)
     return min(1.0, float(2 * tail / 2**n))
-
-
-def compare_outcomes(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> McNemar:
-    """McNemar's test on the slice outcomes of two reports, over the files that both scored.
-
-    Args:
-        a: Slice outcomes (`file`, `label`, `prediction`; see docs/run-report.md).
-        b: Those of the other run.
-
-    Raises:
-        TrainingError: They have no file in common, or a file has two labels.
-    """
-    others = {outcome["file"]: outcome for outcome in b}
-    common = [(outcome, others[outcome["file"]]) for outcome in a if outcome["file"] in others]
-    if not common:
-        raise TrainingError("The two runs have no slice in common; compare runs of one data set and one split.")
-    for ours, theirs in common:
-        if ours["label"] != theirs["label"]:
-            raise TrainingError(
-                f"{ours['file']} is {ours['label']!r} in one run and {theirs['label']!r} in the other; compare runs of "
-                "one data set."
-            )
-    return mcnemar(
-        [ours["prediction"] == ours["label"] for ours, _ in common],
-        [theirs["prediction"] == theirs["label"] for _, theirs in common],
-    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.comparison import compare_outcomes, exact_p, mcnemar
+from training.comparison import exact_p, mcnemar
 from training.errors import TrainingError
 
 
@@ -41,21 +41,6 @@ def test_counts_and_accuracies() -> None:
     }
 
 
-def test_outcomes_are_matched_by_file() -> None:
-    ours = [{"file": f"{i}", "label": "a", "prediction": "a"} for i in range(7)]
-    theirs = [{"file": f"{i}", "label": "a", "prediction": "b" if i < 6 else "a"} for i in range(1, 9)]
-    found = compare_outcomes(ours, theirs)
-
-    assert (found.slices, found.only_a, found.both_right) == (6, 5, 1)
-    assert found.p_value == pytest.approx(2 / 32)
-
-
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(TrainingError, match="the same slices of both: received 1 and 2"):
         mcnemar([True], [True, False])
-    with pytest.raises(TrainingError, match="no slice in common"):
-        compare_outcomes([{"file": "1", "label": "a", "prediction": "a"}], [])
-    with pytest.raises(TrainingError, match="'a' in one run and 'b' in the other"):
-        compare_outcomes(
-            [{"file": "1", "label": "a", "prediction": "a"}], [{"file": "1", "label": "b", "prediction": "a"}]
-        )

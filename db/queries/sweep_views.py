@@ -19,6 +19,7 @@ from db.queries import heartbeats
 from db.states import RUN_ENDED, RunState, SweepState
 from db.sweeps import RunEpoch, RunMistake, RunReport, Sweep, TrainingRun
 from db.users import User
+from db.workers import WorkerHeartbeat
 
 EARLIER_RUNS = 200
 """How many earlier runs on the same data are looked at for a measurement."""
@@ -163,10 +164,13 @@ def mistake(session: Session, mistake_id: uuid.UUID) -> RunMistake | None:
 
 def training_workers(session: Session, *, worker_age_s: float = 20.0) -> int:
     """Living workers that train; those that lack TensorFlow do not count."""
-    return sum(
-        QUEUE_TRAINING in worker.queues and not worker.facts.get("missing")
-        for worker in heartbeats.alive(session, age_s=worker_age_s)
-    )
+    return sum(not worker.facts.get("missing") for worker in _trainers(session, worker_age_s))
+
+
+def waiting_for_tensorflow(session: Session, *, worker_age_s: float = 20.0) -> bool:
+    """Whether training workers live and none of them can train, because TensorFlow is not installed."""
+    trainers = _trainers(session, worker_age_s)
+    return bool(trainers) and all(worker.facts.get("missing") for worker in trainers)
 
 
 def remaining(session: Session, sweep_id: uuid.UUID, *, worker_age_s: float = 20.0) -> Remaining | None:
@@ -209,6 +213,10 @@ def remaining(session: Session, sweep_id: uuid.UUID, *, worker_age_s: float = 20
     workers = training_workers(session, worker_age_s=worker_age_s)
     seconds = max(max(times), sum(times) / max(1, workers)) if times else None
     return Remaining(seconds, unmeasured, workers)
+
+
+def _trainers(session: Session, worker_age_s: float) -> list[WorkerHeartbeat]:
+    return [worker for worker in heartbeats.alive(session, age_s=worker_age_s) if QUEUE_TRAINING in worker.queues]
 
 
 def _views(session: Session, wanted: Any) -> list[SweepView]:

@@ -103,11 +103,13 @@ def sweep(sweep_id: uuid.UUID) -> Response:
         runs = sweep_views.runs(db, sweep_id)
         left = sweep_views.remaining(db, sweep_id, worker_age_s=parts.settings.worker_ready_age_s)
         workers = sweep_views.training_workers(db, worker_age_s=parts.settings.worker_ready_age_s)
+        lacking = sweep_views.waiting_for_tensorflow(db, worker_age_s=parts.settings.worker_ready_age_s)
     context: dict[str, Any] = {
         "sweep": view,
         "live": view.state in (SweepState.PLANNING, SweepState.RUNNING),
         "left": left,
         "workers": workers,
+        "lacking": lacking,
         "training": [run for run in runs if run.state == RunState.RUNNING],
         "edited": not view.scenario_file,
         "problems": _problems(view),
@@ -213,12 +215,14 @@ def _form(typed: dict[str, str], *, error: str = "", status: int = 200) -> Respo
     with parts.database.read() as db:
         datasets = steering.ready_datasets(db)
         workers = sweep_views.training_workers(db, worker_age_s=parts.settings.worker_ready_age_s)
+        lacking = sweep_views.waiting_for_tensorflow(db, worker_age_s=parts.settings.worker_ready_age_s)
     page = render_template(
         "training/new.html",
         typed=typed,
         error=error,
         datasets=datasets,
         workers=workers,
+        lacking=lacking,
         files=[_file_card(name) for name in scenario_texts.names()],
         extent=scenario_counts.extent(typed["text"]),
     )

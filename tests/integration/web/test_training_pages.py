@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from config import scenario_texts
 from config.settings import Settings
 from db.jobs import WorkItem
+from db.queries import heartbeats
 from db.states import ItemState, Role, RunState, SweepState
 from db.sweeps import RunEpoch, Sweep, TrainingRun
 from tests.training_world import TrainingWorld, plant
@@ -66,6 +67,15 @@ def test_a_sweep_is_begun_and_waits_for_a_worker(world: World, trained: Training
         assert item.state == ItemState.PENDING
     assert world.audited("sweep.create", "ok", document["id"]) == 1
     assert "A worker reads the scenarios" in page(world, f"/sweeps/{document['id']}")
+
+
+def test_a_sweep_that_waits_for_tensorflow_says_how_to_get_it(world: World, trained: TrainingWorld) -> None:
+    assert "No training worker is running" in page(world, "/sweeps/new", "ada")
+    with world.database.write() as db:
+        heartbeats.beat(
+            db, name="t", queues=["training"], engine="", checkpoint_id=None, facts={"missing": "tensorflow"}
+        )
+    assert "make environment-train installs it" in page(world, "/sweeps/new", "ada")
 
 
 @pytest.mark.parametrize(

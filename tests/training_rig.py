@@ -19,6 +19,7 @@ from db.datasets import DatasetSample, TrainingDataset
 from db.jobs import WorkItem
 from db.queries import claims, sweeps
 from db.queries.claims import Claim
+from db.queries.training import PlannedRun
 from db.session import Database
 from db.states import DatasetState, RunState, SweepState
 from db.sweeps import Sweep, TrainingRun
@@ -124,6 +125,19 @@ def claim(database: Database, *, lease_s: float = 60.0, worker: str = "w") -> Cl
             lease_s=lease_s,
             starvation_after_s=600.0,
         )
+
+
+def planned(names: Sequence[str], key: str = "k" * 64, *, learns: str = "head", epochs: int = 4) -> list[PlannedRun]:
+    """Runs to be, of nothing that can be trained."""
+    scenario = {"network": "tiny", "preprocessing": {"size": 32}, "learns": learns}
+    return [PlannedRun(name, scenario, name.ljust(64, "0"), key, epochs) for name in names]
+
+
+def take(database: Database, *, worker: str = "w") -> Claim:
+    """Claims the next item; there is one."""
+    found = claim(database, worker=worker)
+    assert found is not None
+    return found
 
 
 def sweep_state(database: Database, sweep_id: uuid.UUID) -> SweepState:

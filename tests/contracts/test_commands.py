@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from config.settings import ROOT
-from ops import settings_page
+from ops import environment, settings_page
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 STEPS = {"environment", "environment-dev"}
@@ -77,6 +77,12 @@ def test_testing_installs_exactly_what_runs() -> None:
     everything = pins("requirements-dev")
     for name in ("requirements", "requirements-train"):
         assert set(pins(name).items()) - set(everything.items()) == set(), name
+
+
+def test_a_training_environment_runs_the_system_as_well() -> None:
+    """`make environment-train` and `make up` share one environment, and neither undoes the other."""
+    assert set(pins("requirements").items()) - set(pins("requirements-train").items()) == set()
+    assert "requirements-train.lock" in environment.KINDS["runtime"]
 
 
 def test_what_runs_needs_no_tensorflow() -> None:

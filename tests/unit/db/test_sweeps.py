@@ -18,7 +18,7 @@ from db.queries.training import Outcome, PlannedRun
 from db.session import Database
 from db.states import DatasetState, ItemState, RunState, SweepState
 from db.sweeps import RunEpoch, Sweep
-from tests.training_rig import claim, items_of, run_states, runs_of, sweep_state
+from tests.training_rig import claim, items_of, planned, run_states, runs_of, sweep_state, take
 from worker.housekeeping import Housekeeper
 
 TEXT = "name: x\n"
@@ -49,17 +49,6 @@ def begin(database: Database, settings: Settings) -> uuid.UUID:
     dataset_id = add_dataset(database)
     with database.write() as session:
         return sweeps.create(session, settings, name=" my  sweep ", dataset_id=dataset_id, scenario_text=TEXT).sweep_id
-
-
-def planned(names: Sequence[str], key: str = "k" * 64, *, learns: str = "head", epochs: int = 4) -> list[PlannedRun]:
-    scenario = {"network": "tiny", "preprocessing": {"size": 32}, "learns": learns}
-    return [PlannedRun(name, scenario, name.ljust(64, "0"), key, epochs) for name in names]
-
-
-def take(database: Database, *, worker: str = "w") -> Claim:
-    found = claim(database, worker=worker)
-    assert found is not None
-    return found
 
 
 def running(database: Database, settings: Settings, runs: Sequence[PlannedRun]) -> uuid.UUID:

@@ -211,10 +211,11 @@ def facts_of(header: Header, limits: Limits) -> DicomFacts:
         localizer="LOCALIZER" in image_type or "SCOUT" in image_type,
         contrast_agent=text(dataset, "ContrastBolusAgent", limits) is not None
         or attribute(dataset, "ContrastBolusAgentSequence") is not None,
-        echo_time_ms=number(dataset, "EchoTime"),
-        repetition_time_ms=number(dataset, "RepetitionTime"),
-        inversion_time_ms=number(dataset, "InversionTime"),
-        slice_thickness_mm=number(dataset, "SliceThickness"),
+        echo_time_ms=_timing(dataset, "EchoTime"),
+        repetition_time_ms=_timing(dataset, "RepetitionTime"),
+        inversion_time_ms=_timing(dataset, "InversionTime"),
+        scanning_sequence=_scanning_sequence(dataset, limits),
+        slice_thickness_mm=_timing(dataset, "SliceThickness"),
         field_strength_tesla=number(dataset, "MagneticFieldStrength"),
         manufacturer=text(dataset, "Manufacturer", limits),
         manufacturer_model=text(dataset, "ManufacturerModelName", limits),
@@ -222,6 +223,35 @@ def facts_of(header: Header, limits: Limits) -> DicomFacts:
         bits_stored=integer(dataset, "BitsStored"),
         burned_in_annotation={"YES": True, "NO": False}.get(burned_in),
     )
+
+
+# Where an enhanced object keeps, for each frame or for all, what others say at the top (PS3.3 C.8.13).
+_GROUP_OF = {
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+    "InversionTime": ("MRModifierSequence", "InversionTimes"),
+    "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
+}
+_PULSES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
+
+
+def _timing(dataset: Dataset, keyword: str) -> float | None:
+    """Read an acquisition parameter, an enhanced object's from the first frame's functional groups."""
+    found = number(dataset, keyword)
+    if found is not None:
+        return found
+    group, inside = _GROUP_OF[keyword]
+    item = functional_group(dataset, 0, group)
+    return None if item is None else number(item, inside)
+
+
+def _scanning_sequence(dataset: Dataset, limits: Limits) -> tuple[str, ...]:
+    found = (text(dataset, "ScanningSequence", limits) or "").upper()
+    if found:
+        return tuple(found.split("\\"))
+    pulses = _PULSES.get((text(dataset, "EchoPulseSequence", limits) or "").upper(), ())
+    planar = (text(dataset, "EchoPlanarPulseSequence", limits) or "").upper() == "YES"
+    return (*pulses, "EP") if planar else pulses
 
 
 def identity_of(header: Header, limits: Limits) -> Identity:

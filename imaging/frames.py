@@ -91,6 +91,8 @@ class DicomFacts:
         burned_in_annotation: True or False as the header says; None when it does not say, which does not mean clean.
         localizer: True when the image type names a localizer (scout) picture.
         contrast_agent: True when the header names a contrast agent.
+        scanning_sequence: `SE`, `IR`, `GR`, `EP`, `RM`, as the header says (an enhanced object's words turned into
+            these).
     """
 
     study_instance_uid: str | None = None
@@ -111,6 +113,7 @@ class DicomFacts:
     echo_time_ms: float | None = None
     repetition_time_ms: float | None = None
     inversion_time_ms: float | None = None
+    scanning_sequence: tuple[str, ...] = ()
     slice_thickness_mm: float | None = None
     field_strength_tesla: float | None = None
     manufacturer: str | None = None

@@ -12,17 +12,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from db.queries.intake import FileLine, PlannedFile, PlannedSeries, PlannedSlice, PlannedStudy
 from imaging.frames import DicomFacts, Identity, ImageInfo
 from imaging.geometry import anatomical_key
+from imaging.sequence import guess
 
 PLANE_FOLDERS = {
     "axial": "axial", "ax": "axial", "transverse": "axial", "transversal": "axial", "tra": "axial",
     "coronal": "coronal", "cor": "coronal",
     "sagittal": "sagittal", "sag": "sagittal",
 }  # fmt: skip
+
+LOCALIZER = "localizer"
+"""Stands where others have their plane: a scout's plane is beside the point."""
 
 _FRAMES_A_NUMBER = 10_000
 
@@ -138,7 +144,7 @@ def _series(key: str, images: Sequence[FoundImage]) -> PlannedSeries:
                     frame_index=frame,
                     rows=image.info.rows,
                     columns=image.info.columns,
-                    plane=geometry.plane or folder_plane,
+                    plane=LOCALIZER if _is_localizer(image) else geometry.plane or folder_plane,
                     position_mm=geometry.position_mm,
                     sort_key=order[place, frame],
                 )
@@ -158,7 +164,7 @@ def _series(key: str, images: Sequence[FoundImage]) -> PlannedSeries:
         ),
         modality=_cut(facts.modality if facts else None, 16),
         plane=planes.most_common(1)[0][0] if planes else None,
-        facts=_facts(facts),
+        facts=_facts(facts) | _spacing(images),
         files=files,
     )
 
@@ -218,9 +224,29 @@ def _facts(facts: DicomFacts | None) -> dict[str, Any]:
         "image_type": list(facts.image_type) or None,
         "localizer": facts.localizer or None,
         "contrast_agent": facts.contrast_agent or None,
+        "scanning_sequence": list(facts.scanning_sequence) or None,
+        "sequence": guess(facts),
         "burned_in_annotation": facts.burned_in_annotation,
     }
     return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _is_localizer(image: FoundImage) -> bool:
+    """Whether it is a scout picture: taken to plan the others by, in several planes and thick slices."""
+    return image.info.dicom is not None and image.info.dicom.localizer
+
+
+def _spacing(images: Sequence[FoundImage]) -> dict[str, Any]:
+    """Distances in a series, millimetres: of pixels (between rows, between columns), and of neighbouring slices."""
+    geometry = [one for image in images for one in image.info.geometry]
+    found: dict[str, Any] = {}
+    pixels = next((one.spacing_mm for one in geometry if one.spacing_mm is not None), None)
+    if pixels is not None:
+        found["pixel_spacing_mm"] = [round(distance, 4) for distance in pixels]
+    positions = sorted({round(one.position_mm, 3) for one in geometry if one.position_mm is not None})
+    if len(positions) > 1 and len({one.plane for one in geometry}) == 1:
+        found["slice_spacing_mm"] = round(median(b - a for a, b in pairwise(positions)), 3)
+    return found
 
 
 def _folder(path: str) -> str:

@@ -274,6 +274,17 @@ class SeriesRef(Schema):
     description = fields.String(required=True)
     modality = fields.String(required=True)
     plane = fields.String(allow_none=True, required=True)
+    sequence = fields.String(
+        allow_none=True,
+        required=True,
+        metadata={"description": "Guessed from the header: T1, T1+C (with contrast), T2, FLAIR, PD, DWI, ..."},
+    )
+    pixel_spacing_mm = fields.List(
+        fields.Float(), allow_none=True, required=True, metadata={"description": "Between rows, between columns"}
+    )
+    slice_spacing_mm = fields.Float(
+        allow_none=True, required=True, metadata={"description": "Between the middles of neighbouring slices"}
+    )
     series_instance_uid = fields.String(required=True)
     slices = fields.Integer(required=True)
 

@@ -46,6 +46,9 @@ def study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
                 "description": item.series.description,
                 "modality": item.series.modality,
                 "plane": item.series.plane,
+                "sequence": item.series.facts.get("sequence"),
+                "pixel_spacing_mm": item.series.facts.get("pixel_spacing_mm"),
+                "slice_spacing_mm": item.series.facts.get("slice_spacing_mm"),
                 "series_instance_uid": item.series.series_instance_uid or "",
                 "slices": len(item.slices),
             }

@@ -30,6 +30,7 @@ PLANES = {
     "coronal": lazy_gettext("coronal"),
     "sagittal": lazy_gettext("sagittal"),
     "oblique": lazy_gettext("oblique"),
+    "localizer": lazy_gettext("localizer"),
     "unknown": lazy_gettext("plane unknown"),
 }
 

@@ -133,3 +133,34 @@ def test_batches_are_bounded_by_slices_too() -> None:
     batches = [[len(file.slices) for file in batch] for batch in _file_batches(study.series[0].files)]
     assert batches == [[600], [600], [3000], [1, 1]]
     assert list(_file_batches(())) == []
+
+
+def test_a_series_says_its_sequence_and_its_distances() -> None:
+    facts = DicomFacts(series_instance_uid="1.1", study_instance_uid="1", series_description="T1", contrast_agent=True)
+    places = [FrameGeometry("axial", position, (0.5, 0.7)) for position in (-3.0, 12.0, 2.0, 7.0)]
+    images = [image(f"{number}", dicom=facts, geometry=(place,)) for number, place in enumerate(places)]
+    ((series,),) = [study.series for study in plan(images, "t")]
+    assert series.plane == "axial"
+    assert {name: series.facts[name] for name in ("sequence", "pixel_spacing_mm", "slice_spacing_mm")} == {
+        "sequence": "T1+C",
+        "pixel_spacing_mm": [0.5, 0.7],
+        "slice_spacing_mm": 5.0,
+    }
+    assert sorted(piece.position_mm or 0 for file in series.files for piece in file.slices) == [-3, 2, 7, 12]
+
+
+def test_a_localizer_has_no_plane_of_its_own() -> None:
+    facts = DicomFacts(series_instance_uid="1.1", study_instance_uid="1", localizer=True)
+    planes: list[Any] = ["axial", "coronal", "sagittal"]
+    images = [
+        image(plane, dicom=facts, geometry=(FrameGeometry(plane, float(place)),)) for place, plane in enumerate(planes)
+    ]
+    ((series,),) = [study.series for study in plan(images, "t")]
+    assert series.plane == "localizer"
+    assert {piece.plane for file in series.files for piece in file.slices} == {"localizer"}
+    assert "slice_spacing_mm" not in series.facts, "its pictures lie across each other"
+
+
+def test_pictures_say_nothing_of_sequence_and_distance() -> None:
+    ((series,),) = [study.series for study in plan([image("a/1.png"), image("a/2.png")], "t")]
+    assert series.facts == {}

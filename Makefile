@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz vendor translations help demo up doctor test check bench bench-sweep lock docs migrate password secrets clean-state sweep environment environment-train environment-dev
+.PHONY: fuzz vendor translations help demo up doctor test check bench bench-sweep lock docs migrate password secrets clean-state sweep dataset environment environment-train environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -37,6 +37,9 @@ fuzz: environment-dev ## look for files that break reading, for a stated time (A
 
 sweep: environment-train ## train a set of scenarios and show the leaderboard (ARGS="--scenarios thesis.yaml --dataset NAME")
 	@exec $(PY) -m ops sweep $(ARGS)
+
+dataset: environment ## register a folder of labelled pictures for training (ARGS="NAME FOLDER")
+	@exec $(PY) -m ops dataset $(ARGS)
 
 environment-train: ## install what training needs (TensorFlow); a running `make up` notices within a minute
 	@sh ops/python.sh ops/environment.py train

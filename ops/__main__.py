@@ -36,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--dataset", metavar="NAME", default="", help="a registered data set")
     sweep.add_argument("--name", default="", help="what to call the sweep")
 
+    dataset = commands.add_parser("dataset", help="register a folder of labelled pictures for training")
+    dataset.add_argument("name", metavar="NAME", help="what to call the data set")
+    dataset.add_argument("folder", metavar="FOLDER", type=Path, help="holds manifest.csv or one folder for each class")
+    dataset.add_argument(
+        "--labels-as-they-are", action="store_true", help="labels that look like a known class misspelt are meant so"
+    )
+
     settings = commands.add_parser("settings", help="list every setting")
     settings.add_argument("--write", action="store_true", help="write docs/settings.md")
 
@@ -76,6 +83,10 @@ def _run(wanted: argparse.Namespace) -> int:
 
         wish = sweep.Wish(wanted.scenarios or "", wanted.dataset, wanted.name, wanted.follow)
         return sweep.run(wish)
+    if wanted.command == "dataset":
+        from ops import dataset
+
+        return dataset.run(wanted.name, wanted.folder, labels_as_they_are=wanted.labels_as_they_are)
     if wanted.command == "settings":
         from ops import settings_page
 

@@ -40,7 +40,7 @@ TABLES = {
     "web/problems.py": ("_TITLES", "_HTTP_DETAILS"),
     "web/sentences.py": ("FURTHER", "UNKNOWN"),
     "web/steering.py": ("REFUSALS",),
-    "web/dataset_sentences.py": ("SENTENCES", "UNUSABLE"),
+    "config/dataset_problems.py": ("SENTENCES", "UNUSABLE"),
     "web/registering.py": ("REFUSALS",),
 }
 """Tables of which each text that begins with a capital letter is to be translated."""
@@ -68,7 +68,7 @@ def wanted() -> Catalog:
 def sources() -> list[Path]:
     """The files that hold texts for people."""
     folders = [(ROOT / "db/queries").rglob("*.py"), (ROOT / "web").rglob("*.py"), (ROOT / "web").rglob("*.html")]
-    return sorted(path for folder in folders for path in folder)
+    return sorted([ROOT / "config/dataset_problems.py", *(path for folder in folders for path in folder)])
 
 
 def add(catalogue: Catalog, message: Any, name: str, comments: list[str]) -> None:

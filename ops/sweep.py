@@ -60,7 +60,7 @@ def run(wish: Wish) -> int:
     except Wrong as error:
         print(f"neurosight: {error}", file=sys.stderr)
         return 2
-    settings = _running_system()
+    settings = running_system()
     if settings is not None:
         return _beside(settings, wish)
     return _with_own_services(wish)
@@ -109,16 +109,16 @@ def begin(database: Database, settings: Settings, wish: Wish) -> uuid.UUID:
     return created.sweep_id
 
 
-def _running_system() -> Settings | None:
+def running_system() -> Settings | None:
     """The settings of a system whose registry worker lives; None when none runs."""
     try:
         settings = load_settings(var_dir=local.var_folder())
     except SettingsError:
         return None  # the launcher says what is wrong
-    return settings if _planner_lives(settings) else None
+    return settings if planner_lives(settings) else None
 
 
-def _planner_lives(settings: Settings) -> bool:
+def planner_lives(settings: Settings) -> bool:
     database = Database(settings.resolved_database_url)
     try:
         with database.read() as session:
@@ -169,7 +169,7 @@ def _with_own_services(wish: Wish) -> int:
             database.close()
 
     def probe(state: local.Local) -> tuple[bool, str]:
-        return _planner_lives(state.settings), "no worker of the role registry lives yet"
+        return planner_lives(state.settings), "no worker of the role registry lives yet"
 
     return launcher.launch(train, quiet=True, without=NOT_NEEDED, probe=probe, give_up_after_s=READY_TIMEOUT_S)
 

@@ -190,7 +190,13 @@ def rejections(refused: Iterable[tuple[str, RejectedFile]], shown: int = 50) -> 
     """An entry for each of the first refused files, with its reason, and one for how many more there are."""
     whole = list(refused)
     problems = [
-        problem("dataset_file", file=name, reason=rejection.reason.value, facts=dict(rejection.detail))
+        problem(
+            "dataset_file",
+            file=name,
+            reason=rejection.reason.value,
+            facts=dict(rejection.detail),
+            why=str(rejection),
+        )
         for name, rejection in whole[:shown]
     ]
     return problems + ([problem("dataset_more_files", count=len(whole) - shown)] if len(whole) > shown else [])

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response, url_for
 from sqlalchemy.orm import Session
 
+from config.dataset_problems import english
 from db.datasets import TrainingDataset
 from db.queries import datasets as rows
 from db.queries.results import csv_line
@@ -17,7 +18,6 @@ from web.access import requires
 from web.api import dataset_schemas as schemas
 from web.api.jobs import CSV_DOC, csv_response
 from web.api.routing import ApiBlueprint
-from web.dataset_sentences import english
 from web.objects import note
 from web.services import services
 

@@ -40,8 +40,8 @@ In the folder that holds this file:
 
     MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri ./mlruns
 
-Start it in this very folder, else the pictures and reports of the runs are not found. MLflow from 3.7 on keeps file
-stores only on request, hence the variable. Metrics by epoch have the epoch as their step; those of the report (such as
+Start it in this very folder, else the pictures and reports of the runs are not found. MLflow 3 opens file stores only
+on request, hence the variable. Metrics by epoch have the epoch as their step; those of the report (such as
 test.accuracy, with .low and .high for the 95 % interval) stand at the best epoch.
 """
 

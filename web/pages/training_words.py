@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
-from flask_babel import format_decimal, format_percent, gettext, lazy_gettext
+from flask_babel import format_decimal, format_percent, lazy_gettext
 
 from db.queries.leaderboard import Interval
 from db.states import RunState, SweepState
@@ -133,20 +133,15 @@ def learning_rate(value: object) -> str:
 
 
 def field_value(value: object) -> str:
-    """A field of a scenario for people."""
+    """A field of a scenario, nearly as its file would say it."""
     if isinstance(value, bool):
-        return str(gettext("yes")) if value else str(gettext("no"))
+        return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        if all(isinstance(item, str) for item in value):
-            return ", ".join(value) or "–"
-        return "; ".join(
-            ", ".join(f"{key} {field_value(inner)}" for key, inner in item.items() if inner is not None)
-            if isinstance(item, dict)
-            else field_value(item)
-            for item in value
-        )
+        return f"[{', '.join(field_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {field_value(inner)}" for key, inner in value.items() if inner is not None)
     return "–" if value in (None, "") else str(value)
 
 

@@ -268,6 +268,22 @@ def sequences(session: Session, dataset_id: uuid.UUID, files: Sequence[str]) -> 
     return {row.file: row.sequence for row in rows}
 
 
+def numbered_examples(
+    session: Session, dataset_id: uuid.UUID, leaks: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """The pairs of copies of a leak report (docs/run-report.md) by kind, each file with its number in `numbers`.
+
+    A file that the data set does not hold has the number None.
+    """
+    examples: Mapping[str, list[dict[str, Any]]] = leaks.get("examples") or {}
+    files = {file for pairs in examples.values() for pair in pairs for file in pair["files"]}
+    numbers = sequences(session, dataset_id, sorted(files))
+    return {
+        kind: [{**pair, "numbers": [numbers.get(file) for file in pair["files"]]} for pair in pairs]
+        for kind, pairs in examples.items()
+    }
+
+
 def waiting(session: Session, dataset: TrainingDataset) -> Waiting | None:
     """How far its registration is; None when no work item is left."""
     item = session.scalar(

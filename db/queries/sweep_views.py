@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, load_only
 
 from config.queues import QUEUE_TRAINING
 from db.datasets import TrainingDataset
@@ -124,6 +124,19 @@ def runs(session: Session, sweep_id: uuid.UUID) -> list[TrainingRun]:
     """All runs of a sweep, in the order of the scenario file."""
     return list(
         session.scalars(select(TrainingRun).where(TrainingRun.sweep_id == sweep_id).order_by(TrainingRun.sequence))
+    )
+
+
+def training_now(session: Session, sweep_id: uuid.UUID) -> list[TrainingRun]:
+    """The runs of a sweep that are being trained, without what is large in them."""
+    wanted = (TrainingRun.name, TrainingRun.epochs_done, TrainingRun.epochs_planned)
+    return list(
+        session.scalars(
+            select(TrainingRun)
+            .where(TrainingRun.sweep_id == sweep_id, TrainingRun.state == RunState.RUNNING)
+            .order_by(TrainingRun.sequence)
+            .options(load_only(*wanted, raiseload=True))
+        )
     )
 
 

@@ -173,17 +173,12 @@ def _note_view(found: TrainingDataset) -> None:
 
 def _copies(db: Any, found: TrainingDataset) -> list[dict[str, Any]]:
     """The kinds of copies with examples, each file with its number among the samples."""
-    examples: dict[str, list[dict[str, Any]]] = found.leaks.get("examples") or {}
-    files = {file for pairs in examples.values() for pair in pairs for file in pair["files"]}
-    numbers = rows.sequences(db, found.id, sorted(files))
+    examples = rows.numbered_examples(db, found.id, found.leaks)
     return [
         {
             "kind": kind,
             "count": int(found.leaks.get(f"{kind}_pairs", 0)),
-            "pairs": [
-                {**pair, "numbers": [numbers.get(file) for file in pair["files"]]}
-                for pair in examples.get(kind, [])[:EXAMPLES_SHOWN]
-            ],
+            "pairs": examples.get(kind, [])[:EXAMPLES_SHOWN],
         }
         for kind in ("identical", "near", "cross_patient", "cross_label")
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, flash, make_response, render_template, request
 from flask_babel import gettext
 
-from db.queries import leaderboard, sweep_views
+from db.queries import datasets, leaderboard, sweep_views
 from db.queries.paired_runs import paired
 from db.states import RUN_ENDED, Role, RunState
 from db.sweeps import RunMistake, TrainingRun
@@ -49,6 +49,7 @@ def run(run_id: uuid.UUID) -> Response:
         history = [epoch.facts for epoch in sweep_views.epochs(db, run_id)]
         report = None if request.headers.get(FRAGMENT) else sweep_views.report(db, run_id)
         mistakes = {part: sweep_views.mistakes(db, run_id, part) for part in PARTS} if report else {}
+        leaks = datasets.numbered_examples(db, found.sweep.dataset_id, report["leaks"]) if report else {}
     live = RunState(found.state) not in RUN_ENDED
     context: dict[str, Any] = {
         "run": found,
@@ -69,8 +70,9 @@ def run(run_id: uuid.UUID) -> Response:
         return response
     if report:
         note("run", "run.view", run_id, once_in_s=VIEW_WINDOW_S)
-        context |= {"report": report, "mistakes": mistakes, "parts": _parts(report), "shown_patients": PATIENT_ROWS}
-    return make_response(render_template("training/run.html", **context, fields=leaderboard.flat(found.scenario)))
+        context |= {"report": report, "mistakes": mistakes, "parts": _parts(report), "leaks": leaks}
+    context |= {"fields": leaderboard.flat(found.scenario), "shown_patients": PATIENT_ROWS}
+    return make_response(render_template("training/run.html", **context))
 
 
 @pages.post("/runs/<uuid:run_id>/retry")

@@ -100,7 +100,7 @@ def sweep(sweep_id: uuid.UUID) -> Response:
     parts = services()
     with parts.database.read() as db:
         view = steering.find_sweep(db, sweep_id)
-        runs = sweep_views.runs(db, sweep_id)
+        training = sweep_views.training_now(db, sweep_id)
         left = sweep_views.remaining(db, sweep_id, worker_age_s=parts.settings.worker_ready_age_s)
         workers = sweep_views.training_workers(db, worker_age_s=parts.settings.worker_ready_age_s)
         lacking = sweep_views.waiting_for_tensorflow(db, worker_age_s=parts.settings.worker_ready_age_s)
@@ -110,14 +110,15 @@ def sweep(sweep_id: uuid.UUID) -> Response:
         "left": left,
         "workers": workers,
         "lacking": lacking,
-        "training": [run for run in runs if run.state == RunState.RUNNING],
+        "training": training,
         "edited": not view.scenario_file,
         "problems": _problems(view),
     }
-    if not request.headers.get(FRAGMENT):
-        return make_response(render_template("training/sweep.html", **context, **_board(view, runs)))
-    if request.args.get("part") == "board":
-        return make_response(render_template("training/_board.html", **context, **_board(view, runs)))
+    fragment = request.headers.get(FRAGMENT)
+    if not fragment or request.args.get("part") == "board":
+        with parts.database.read() as db:
+            context |= _board(view, sweep_views.runs(db, sweep_id))
+        return make_response(render_template("training/_board.html" if fragment else "training/sweep.html", **context))
     response = make_response(render_template("training/_progress.html", **context))
     if request.args.get("state") != view.state and view.state in SWEEP_ENDED | {SweepState.RUNNING}:
         response.headers["HX-Refresh"] = "true"

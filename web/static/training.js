@@ -18,14 +18,18 @@
     for (const box of boxes) box.disabled = full && !box.checked;
   }
 
-  // A leaderboard that is fetched again keeps what was chosen.
+  // What is fetched again keeps what was chosen and opened in it.
   let chosen = [];
+  let opened = [];
   document.addEventListener("htmx:beforeSwap", (event) => {
+    opened = [...event.detail.target.querySelectorAll("details[open][id]")].map((details) => details.id);
     if (event.detail.target.id === "board") {
       chosen = [...document.querySelectorAll('input[name="run"][form="compare-form"]:checked')].map((box) => box.value);
     }
   });
-  document.addEventListener("htmx:afterSettle", () => {
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    opened = [];
     if (!chosen.length || !document.getElementById("compare-form")) return;
     for (const box of document.querySelectorAll('input[name="run"][form="compare-form"]')) box.checked = chosen.includes(box.value);
     chosen = [];

@@ -187,7 +187,7 @@ def _board(view: SweepView, runs: list[TrainingRun]) -> dict[str, Any]:
         "ended_states": RUN_ENDED,
         "image_split": any(run.scenario.get("split_rule") == "image" for run in runs),
         "compared": COMPARED,
-        "here": url_for("pages.sweep", sweep_id=view.id, **query),
+        "board_address": url_for("pages.sweep", sweep_id=view.id, **query),
     }
 
 

@@ -15,6 +15,7 @@ from db.jobs import JobStudy
 from db.predictions import Prediction
 from db.states import JobState, Role
 from tests import training_world
+from tests.dataset_rig import class_folders, register_folder, with_manifest
 from tests.e2e.site import Site
 from tests.work_rig import make_user, submit, wait_ended
 
@@ -31,6 +32,8 @@ class World:
     study: uuid.UUID
     prediction: uuid.UUID
     trained: training_world.TrainingWorld
+    dataset: uuid.UUID
+    refused_dataset: uuid.UUID
 
     def addresses(self) -> dict[str, Role | None]:
         """Every page, and the least role that sees it; None: nobody is logged in."""
@@ -54,6 +57,10 @@ class World:
             f"/runs/{self.trained.runs[0]}": Role.ADMIN,
             f"/runs/{self.trained.live_run}": Role.CLINICIAN,
             f"/runs/compare?run={self.trained.runs[0]}&run={self.trained.runs[1]}": Role.CLINICIAN,
+            "/datasets": Role.CLINICIAN,
+            "/datasets/new": Role.ADMIN,
+            f"/datasets/{self.dataset}": Role.ADMIN,
+            f"/datasets/{self.refused_dataset}": Role.ADMIN,
             "/help": Role.SUBMITTER,
             "/account": Role.SUBMITTER,
             "/password": Role.SUBMITTER,
@@ -93,4 +100,15 @@ def populate(site: Site) -> World:
         prediction = session.scalars(select(Prediction.id).where(Prediction.job_id == jobs[0])).first()
     assert study is not None
     assert prediction is not None
-    return World(jobs[0], jobs[1], jobs[2], study, prediction, training_world.plant(site.database))
+    trained = training_world.plant(site.database)
+    return World(jobs[0], jobs[1], jobs[2], study, prediction, trained, *_datasets(site))
+
+
+def _datasets(site: Site) -> tuple[uuid.UUID, uuid.UUID]:
+    """A data set with copies, and a refused one; the registry worker's part is done in this process."""
+    folder = site.settings.datasets_dir
+    good = with_manifest(folder / "good", {"glioma": 12, "meningioma": 10})
+    (good / "glioma" / "1.png").write_bytes((good / "meningioma" / "1.png").read_bytes())
+    bad = class_folders(folder / "bad", {"gliomma": 10, "meningioma": 10})
+    (bad / "meningioma" / "text.jpg").write_text("not a picture")
+    return register_folder(site.database, site.settings, "good"), register_folder(site.database, site.settings, "bad")

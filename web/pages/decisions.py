@@ -13,6 +13,7 @@ from db.reviews import NOT_ASSESSABLE
 from db.states import Role
 from web.access import requires
 from web.deciding import choices, decide, decided
+from web.objects import VIEW_WINDOW_S
 from web.pages.blueprint import pages
 from web.pages.languages import sentence
 from web.pages.redirects import see
@@ -46,13 +47,11 @@ def decide_slice(study_id: uuid.UUID, slice_id: uuid.UUID) -> Response:
         status, said = 409, sentence(problem.template, dict(problem.facts))
     if not request.headers.get("HX-Request"):
         flash(said or gettext("The decision was written down."), "warn" if said else "good")
-        return see("pages.study", study_id=study_id, slice=slice_id)
-    context = study_context(study_id, once_in_s=300)
+        return see("pages.study", study_id=study_id, slice=slice_id, checkpoint=context["checkpoint_wanted"])
+    context = study_context(study_id, once_in_s=VIEW_WINDOW_S)
     chosen = chosen_slice(context["view"], str(slice_id))
-    page = render_template(
-        "studies/_slice.html", chosen=chosen, said=said, **context, **decided(context["view"], chosen)
-    )
-    return make_response(page, status)
+    context |= decided(context["view"], chosen)
+    return make_response(render_template("studies/_slice.html", chosen=chosen, said=said, **context), status)
 
 
 def _label(wanted: str) -> str | None:

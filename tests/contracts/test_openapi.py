@@ -14,7 +14,8 @@ from referencing.jsonschema import DRAFT202012
 
 from config.settings import Settings
 from db.states import Role
-from tests.web_world import World
+from tests.dataset_rig import class_folders
+from tests.web_world import Person, World
 from tests.work_rig import models_folder, promote_tiny
 from web import create_app
 from web.services import services
@@ -83,12 +84,12 @@ def test_real_answers_are_as_described(sqlite_url: str, tmp_path: Path) -> None:
     )
     promote_tiny(settings)
     world = World(create_app(settings), settings)
-    ann = world.add("ann", Role.SUBMITTER)
+    ann, ada = world.add("ann", Role.SUBMITTER), world.add("ada", Role.ADMIN)
     whole = document(world.app)
     registry = Registry().with_resource("urn:document", DRAFT202012.create_resource(whole))
 
-    def check(method: str, path: str, address: str, status: int, **more: Any) -> Any:
-        answer = world.ask(ann, method.upper(), address, **more)
+    def check(method: str, path: str, address: str, status: int, *, who: Person = ann, **more: Any) -> Any:
+        answer = world.ask(who, method.upper(), address, **more)
         assert answer.status_code == status, answer.text
         described = whole["paths"][path][method]["responses"][str(status)]["content"]
         kind = answer.content_type.partition(";")[0]
@@ -133,5 +134,20 @@ def test_real_answers_are_as_described(sqlite_url: str, tmp_path: Path) -> None:
         assert again["state"] == "equal"
         image = results["slices"][0]["links"]["image"]
         assert check("get", f"{root}/slices/{{slice_id}}/image.png", image, 200).startswith(b"\x89PNG")
+        decided = f"{root}/slices/{{slice_id}}/decisions"
+        address = results["slices"][0]["links"]["decisions"]
+        check("post", decided, address, 201, who=ada, json={"kind": "class", "label": "glioma"})
+        check("post", decided, address, 422, who=ada, json={"kind": "perhaps"})
+        assert check("get", decided, address, 200)["decisions"][0]["label"] == "glioma"
+        check("get", f"{root}/studies/{{study_id}}/results", study["results"], 200)
+        class_folders(settings.datasets_dir / "made", {"glioma": 10, "meningioma": 10})
+        sets, one = f"{root}/datasets", f"{root}/datasets/{{dataset_id}}"
+        made = check("post", sets, sets, 202, who=ada, json={"name": "Made", "folder": "made"})
+        check("post", sets, sets, 422, who=ada, json={"name": "Made"})
+        world.work()
+        check("get", sets, sets, 200, who=ada)
+        assert check("get", one, made["links"]["self"], 200, who=ada)["state"] == "ready"
+        check("get", f"{one}/samples.csv", f"{made['links']['self']}/samples.csv", 200, who=ada)
+        check("post", f"{one}/again", f"{made['links']['self']}/again", 409, who=ada, json={})
     finally:
         world.close()

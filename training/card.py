@@ -44,7 +44,7 @@ def write_card(scenario: Scenario, record: Mapping[str, Any], extras: Mapping[st
         _results(scenario, test) if test else "## Results on held-back patients\n\nThe test part was not scored.",
         _calibration(record["calibration"]),
         _shortcuts(extras["shortcuts"]) if extras.get("shortcuts") else "",
-        _localisation(extras.get("localisation") or {}),
+        _localisation(extras["localisation"]) if "localisation" in extras else "",
         _limits(scenario, record),
         _again(record),
     )
@@ -152,7 +152,7 @@ def _training(scenario: Scenario, record: Mapping[str, Any]) -> str:
 {phases}; {drawn}; {scenario.optimizer}, peak learning rate {scenario.learning_rate}, {rate};
 batch {scenario.batch}{smoothing}{mixup}{average}. Augmentation: {_augmentation(scenario)}.
 The checkpoint of epoch {run["best_epoch"] + 1} of {run["epochs"]} was chosen by its loss on the validation part
-({run["best_loss"]:.4f}; accuracy there {_percent(record["validation"]["metrics"]["accuracy"]["value"])}). The test part was scored after that choice."""
+({run["best_loss"]:.4f}; accuracy there {_percent(record["validation"]["metrics"]["accuracy"]["value"])}).{" The test part was scored after that choice." if record["test"] else ""}"""
 
 
 def _augmentation(scenario: Scenario) -> str:

@@ -226,6 +226,8 @@ def test_the_card_warns_of_a_leaking_split_and_names_what_was_frozen(material: M
     assert "The numbers below flatter" in card
     assert "only the head was trained" in card
     assert "The test part was not scored" in card
+    assert "The test part was scored after" not in card
+    assert "heatmaps point" not in card  # that was not measured
 
 
 def test_a_run_without_a_checkpoint_has_no_report(material: Material) -> None:

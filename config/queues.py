@@ -29,6 +29,9 @@ TASK_REPRODUCE: Final = "neurosight.reproduce"
 TASK_PLAN_SWEEP: Final = "neurosight.plansweep"
 TASK_TRAIN: Final = "neurosight.train"
 TASK_REGISTER_DATASET: Final = "neurosight.registerdataset"
+TASK_EXPORT_RUN: Final = "neurosight.exportrun"
+TASK_COMPARE: Final = "neurosight.compare"
+TASK_IMPORT: Final = "neurosight.importcheckpoint"
 TASK_HOUSEKEEPING: Final = "neurosight.housekeeping"
 
 TASKS: Final = (
@@ -38,5 +41,8 @@ TASKS: Final = (
     TASK_PLAN_SWEEP,
     TASK_TRAIN,
     TASK_REGISTER_DATASET,
+    TASK_EXPORT_RUN,
+    TASK_COMPARE,
+    TASK_IMPORT,
     TASK_HOUSEKEEPING,
 )

@@ -39,6 +39,18 @@ FURTHER: Mapping[str, str] = {
     "little memory is the usual cause: use a smaller batch, or try again.",
     "run_failed": "The training failed on every attempt. The log of the training worker says where.",
     "no_files": "The submission held no files.",
+    "no_tensorflow": "This needs TensorFlow, which is not installed where the registry worker runs. An administrator "
+    "can install it there with `make environment-train`; then ask again.",
+    "export_failed": "The run could not be made into a model. %(says)s",
+    "artefact_unusable": "The file is not a model artefact that can be used. %(says)s",
+    "weights_unusable": "The weights do not fit what was stated. %(says)s",
+    "model_missing": "The file of a model is missing in the store. Import it again, or restore it from a backup.",
+    "model_altered": "The file of a model was altered. Restore it from a backup.",
+    "model_unusable": "A model cannot be loaded by this version of the software.",
+    "comparison_empty": "None of the slices to compare on is in the data set any more.",
+    "dataset_missing": "The data set is not there any more.",
+    "dataset_blob_missing": "A picture of the data set is missing or damaged in the store. Register the data set "
+    "again.",
     "waiting_for_worker": "Received and safely stored. No worker is running at the moment; it starts by itself when "
     "one is back.",
     "waiting_for_model": "Received and safely stored. No model is in service yet; it starts by itself when one is.",

@@ -24,7 +24,10 @@ from typing import Any, Final
 from celery import Celery
 
 from config.queues import (
+    TASK_COMPARE,
+    TASK_EXPORT_RUN,
     TASK_HOUSEKEEPING,
+    TASK_IMPORT,
     TASK_INTAKE,
     TASK_PLAN_SWEEP,
     TASK_REGISTER_DATASET,
@@ -41,6 +44,9 @@ LIMITS_S: Final[Mapping[str, tuple[float | None, float | None]]] = {
     # Whichever message wakes the registry worker, it may find a large data set to read.
     TASK_REGISTER_DATASET: (3600, 3660),
     TASK_PLAN_SWEEP: (3600, 3660),
+    TASK_EXPORT_RUN: (3600, 3660),
+    TASK_COMPARE: (3600, 3660),
+    TASK_IMPORT: (3600, 3660),
     # Days, if need be. There is no limit in the settings either: Celery takes that one where a task names none.
     TASK_TRAIN: (None, None),
 }

@@ -6,12 +6,12 @@ step is idempotent and may run in several processes at once.
 Refuses to work on studies itself: it only makes sure that somebody does.
 """
 
-import json
 import shutil
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,11 +20,12 @@ import structlog
 
 from config.queues import QUEUES
 from config.settings import Settings
+from db.base import utc_now
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
-from db.queries import accounts, checkpoints, claims, heartbeats, housekeeping
-from db.queries.checkpoints import CheckpointFacts
+from db.queries import accounts, checkpoints, claims, heartbeats, housekeeping, imports
 from db.session import Database
+from worker import registering
 from worker.faults import place_of
 from worker.processes import is_known_dead
 
@@ -35,6 +36,8 @@ FORGET_WORKERS_S = 600.0
 SWEEP_UNUSED_S = 3600.0
 """A blob stored within this time may be about to be named by a row."""
 FORGET_ITEMS_S = 30 * 24 * 3600.0
+IMPORTS_LOOKED_AT = timedelta(days=2)
+"""So long after its end an imported file that became no checkpoint is looked for."""
 
 log = structlog.get_logger(__name__)
 
@@ -145,8 +148,9 @@ class Housekeeper:
         settings = self._settings
         with self._database.write() as session:
             digests = housekeeping.expire_uploads(session)
+            settled = imports.settled_blobs(session, since=utc_now() - IMPORTS_LOOKED_AT)
         with self._database.read() as session:
-            unnamed = housekeeping.unnamed(session, digests)
+            unnamed = housekeeping.unnamed(session, [*digests, *settled])
         blobs = sum(self._blobs.sweep(digest, unused_for_s=SWEEP_UNUSED_S, now=time.time()) for digest in unnamed)
         with self._database.write() as session:
             workers = heartbeats.forget_older_than(session, FORGET_WORKERS_S)
@@ -188,34 +192,21 @@ class Housekeeper:
 
     def _register(self, path: Path) -> bool:
         """Registers one file; returns whether its present content is dealt with."""
-        from inference import artefact
         from inference.errors import ArtefactError
-        from inference.manifest import to_bytes
 
         try:
-            loaded = artefact.load(path)
+            facts = registering.keep(path, path.stem, self._blobs)
         except ArtefactError as error:
             log.error("artefact_refused", artefact=path.name, error=type(error).__name__)
             return True
-        with path.open("rb") as file:
-            stored, _ = self._blobs.put(file)
-        if stored != loaded.digest:
+        except registering.ChangedWhileRead:
             log.warning("artefact_changed_while_read", artefact=path.name)
             return False
-        facts = CheckpointFacts(
-            name=path.stem,
-            digest=loaded.digest,
-            location=f"blob:{stored}",
-            network=loaded.manifest.network.name,
-            class_names=tuple(loaded.manifest.class_names),
-            manifest=json.loads(to_bytes(loaded.manifest)),
-            model_card=loaded.model_card,
-        )
         with self._database.write() as session:
-            new = loaded.digest not in checkpoints.known_digests(session)
+            new = facts.digest not in checkpoints.known_digests(session)
             checkpoints.register(session, facts)
         if new:
-            log.info("checkpoint_registered", digest=loaded.digest, artefact=path.name)
+            log.info("checkpoint_registered", digest=facts.digest, artefact=path.name)
         return True
 
     def _promote_default(self) -> None:

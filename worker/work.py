@@ -21,6 +21,9 @@ from config.queues import (
     QUEUE_INTAKE,
     QUEUE_INTERACTIVE,
     TASK_CLASSIFY,
+    TASK_COMPARE,
+    TASK_EXPORT_RUN,
+    TASK_IMPORT,
     TASK_INTAKE,
     TASK_PLAN_SWEEP,
     TASK_REGISTER_DATASET,
@@ -51,6 +54,9 @@ MODULES: Final[Mapping[str, str]] = {
     TASK_PLAN_SWEEP: "worker.plan_sweep",
     TASK_TRAIN: "worker.train",
     TASK_REGISTER_DATASET: "worker.register_dataset",
+    TASK_EXPORT_RUN: "worker.export_run",
+    TASK_COMPARE: "worker.compare",
+    TASK_IMPORT: "worker.import_checkpoint",
 }
 """Where the function `run` of each task is. Imported in the child, when first needed: the parent process never loads
 pixels or networks, and a worker that waits for training holds neither."""

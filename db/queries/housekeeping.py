@@ -13,15 +13,25 @@ from typing import Any
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from config.queues import TASK_CLASSIFY, TASK_INTAKE, TASK_PLAN_SWEEP, TASK_REGISTER_DATASET, TASK_REPRODUCE, TASK_TRAIN
+from config.queues import (
+    TASK_CLASSIFY,
+    TASK_COMPARE,
+    TASK_IMPORT,
+    TASK_INTAKE,
+    TASK_PLAN_SWEEP,
+    TASK_REGISTER_DATASET,
+    TASK_REPRODUCE,
+    TASK_TRAIN,
+)
 from config.settings import Settings
 from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.datasets import DatasetSample
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import audit, claims, classify, datasets, settle, training
+from db.queries import audit, claims, classify, comparisons, datasets, imports, settle, training
 from db.queries.claims import Claim
-from db.states import ItemState, JobState, SliceState, UploadState, check
+from db.registry import CheckpointImport
+from db.states import ItemState, JobState, RequestState, SliceState, UploadState, check
 from db.studies import Instance
 from db.sweeps import Sweep, TrainingRun
 from db.uploads import Upload, UploadFile
@@ -103,6 +113,10 @@ def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, A
     elif item.task == TASK_REGISTER_DATASET:
         dataset_id = uuid.UUID(str(item.arguments["dataset_id"]))
         datasets.refuse_lost(session, dataset_id, [{"code": code, "detail": {}}])
+    elif item.task == TASK_COMPARE:
+        comparisons.failed(session, uuid.UUID(str(item.arguments["comparison_id"])), code, detail)
+    elif item.task == TASK_IMPORT:
+        imports.import_failed(session, uuid.UUID(str(item.arguments["import_id"])), code, detail)
     elif item.task == TASK_REPRODUCE:
         reproduction_id = item.arguments.get("reproduction_id")
         if reproduction_id:
@@ -160,6 +174,8 @@ def unnamed(session: Session, digests: Sequence[str]) -> list[str]:
         some = list(digests[start : start + 500])
         named.update(session.scalars(select(UploadFile.sha256).where(UploadFile.sha256.in_(some))))
         named.update(session.scalars(select(Instance.content_sha256).where(Instance.content_sha256.in_(some))))
+        waiting = (CheckpointImport.sha256.in_(some), CheckpointImport.state == RequestState.PENDING)
+        named.update(session.scalars(select(CheckpointImport.sha256).where(*waiting)))
         named.update(session.scalars(select(DatasetSample.sha256).where(DatasetSample.sha256.in_(some))))
         named.update(session.scalars(select(TrainingRun.weights_sha256).where(TrainingRun.weights_sha256.in_(some))))
         locations = [f"blob:{digest}" for digest in some]

@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     max_side: int = Field(16_384, ge=64)
     max_frames: int = Field(2_000, ge=1)
     max_decoded_bytes: int = Field(512 * MIB, ge=1 * MIB)
+    max_model_bytes: int = Field(1024 * MIB, ge=1024, description="Largest model artefact or weights file taken in")
     zip_max_entries: int = Field(20_000, ge=1)
     zip_max_member_bytes: int = Field(
         512 * MIB, ge=1024, description="Largest file in an archive; beyond max_file_bytes it would be refused anyway"

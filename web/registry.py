@@ -14,18 +14,21 @@ from sqlalchemy.orm import Session
 
 from db.artefacts import ArtefactAltered, ArtefactMissing, check_artefact
 from db.checkpoints import Checkpoint
+from db.datasets import TrainingDataset
 from db.jobs import WorkItem
-from db.queries import audit, promotions, reruns, withdrawals
+from db.queries import audit, comparisons, promotions, reruns, withdrawals
 from db.queries.refusals import RegistryRefused
 from db.queries.reruns import Rerun
 from db.queries.results import csv_line
-from db.states import ItemState, Priority
+from db.states import DatasetState, ItemState, Priority
 from db.studies import Study
+from db.sweeps import TrainingRun
 from web.access import actor, the_user
 from web.objects import find_study, note
 from web.problems import Problem
 from web.services import services
 
+MAX_SHADOW_STUDIES = 500
 RINGS = 8
 """One message makes a worker do several items; so many wake everybody."""
 
@@ -36,6 +39,23 @@ def find_checkpoint(session: Session, checkpoint_id: uuid.UUID) -> Checkpoint:
     if found is None:
         raise Problem(404, "not_found", "There is no model of this number.")
     return found
+
+
+def find_run(session: Session, run_id: uuid.UUID) -> TrainingRun:
+    """A run. Raises Problem 404 otherwise."""
+    found = session.get(TrainingRun, run_id)
+    if found is None:
+        raise Problem(404, "not_found", "There is no run of this number.")
+    return found
+
+
+def ready_datasets(session: Session) -> list[TrainingDataset]:
+    """Data sets on which models can be compared."""
+    return list(
+        session.scalars(
+            select(TrainingDataset).where(TrainingDataset.state == DatasetState.READY).order_by(TrainingDataset.name)
+        )
+    )
 
 
 def verify(checkpoint: Checkpoint) -> int:
@@ -148,6 +168,42 @@ def affected_csv(checkpoint_id: uuid.UUID) -> Response:
     response = Response(iter([csv_line(columns), *lines]), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="results-of-{checkpoint_id}.csv"'
     return response
+
+
+def compare(checkpoint_id: uuid.UUID, *, dataset_id: uuid.UUID | None) -> uuid.UUID:
+    """Asks for a comparison of a candidate with the serving checkpoint; returns its id."""
+    parts = services()
+    with parts.database.write() as db:
+        row, item = comparisons.request(
+            db,
+            find_checkpoint(db, checkpoint_id),
+            dataset_id=dataset_id,
+            by=the_user().id,
+            max_attempts=parts.settings.max_attempts,
+        )
+        _audit(db, "checkpoint.compare", checkpoint_id, {"comparison_id": str(row.id)})
+    ring([item.id])
+    return row.id
+
+
+def start_shadow(checkpoint_id: uuid.UUID, *, studies: int) -> uuid.UUID:
+    """Runs a candidate on the newest studies, its results kept apart; returns the job's id."""
+    if not 1 <= studies <= MAX_SHADOW_STUDIES:
+        raise RegistryRefused(
+            "studies_out_of_range",
+            "Received %(received)s studies; a shadow run covers 1 to %(limit)s.",
+            {"received": studies, "limit": MAX_SHADOW_STUDIES},
+            status=422,
+        )
+    parts = services()
+    with parts.database.write() as db:
+        candidate = find_checkpoint(db, checkpoint_id)
+        run = reruns.shadow(
+            db, candidate, studies, parts.settings, by=the_user().id, title=f"Shadow run of {candidate.name}"
+        )
+        _audit(db, "checkpoint.shadow", checkpoint_id, {"job_id": str(run.job_id), "studies": run.studies})
+    ring_job(run.job_id)
+    return run.job_id
 
 
 def ring(item_ids: list[uuid.UUID]) -> None:

@@ -15,6 +15,7 @@ from db.queries import imports as rows
 from db.queries.claims import Claim
 from worker import datasets, registering
 from worker.context import Context
+from worker.faults import Fatal
 from worker.lease import Lease
 from worker.without_tensorflow import HOW_TO_INSTALL, is_installed
 
@@ -26,7 +27,6 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
 
     Raises:
         LeaseLost: Somebody else has it; nothing was written.
-        Fatal: The store lost a picture of the data set.
         Exception: Whatever `worker.work` is to judge.
     """
     run_id = rows.named(claim, "run_id")
@@ -51,11 +51,17 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
     with tempfile.TemporaryDirectory(prefix="export-") as name:
         try:
             scenario = Scenario.from_record(wanted.scenario)
-            data = read_dataset(datasets.materialise(context, wanted.dataset_id, folder))
+            images = None
+            try:
+                data = read_dataset(datasets.materialise(context, wanted.dataset_id, folder))
+                images = check_images(scenario, data, wanted.report)
+            except Fatal as error:
+                # A lost picture is no reason against the artefact: the graphs are compared on others.
+                log.warning("exported_without_data", code=error.code)
             lease.check()
             arrays = weights.from_bytes(context.blobs.read(wanted.weights_sha256))
             path = Path(name) / "run.neurosight"
-            ship_run(path, scenario, arrays, wanted.report, check_images(scenario, data, wanted.report))
+            ship_run(path, scenario, arrays, wanted.report, images)
         except (TrainingError, InferenceError, NetworkError, KeyError) as error:
             says = {"says": str(error)[:600]}
             context.write(lease, lambda session: rows.export_failed(session, claim, "export_failed", says))

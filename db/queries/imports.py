@@ -168,6 +168,22 @@ def request_export(session: Session, run_id: uuid.UUID, *, max_attempts: int) ->
     return registry_item(session, TASK_EXPORT_RUN, {"run_id": str(run_id)}, max_attempts)
 
 
+def runs_without_model(session: Session, limit: int = 20) -> list[tuple[TrainingRun, Sweep, WorkItem | None]]:
+    """(run, sweep, the newest request for a model of it) of finished runs, the newest first."""
+    rows = session.execute(
+        select(TrainingRun, Sweep)
+        .join(Sweep, Sweep.id == TrainingRun.sweep_id)
+        .where(
+            TrainingRun.state == RunState.FINISHED,
+            TrainingRun.checkpoint_id.is_(None),
+            TrainingRun.weights_sha256 != "",
+        )
+        .order_by(TrainingRun.finished_at.desc())
+        .limit(limit)
+    )
+    return [(run, sweep, newest_export(session, run.id)) for run, sweep in rows]
+
+
 def newest_export(session: Session, run_id: uuid.UUID) -> WorkItem | None:
     """How the newest request for an artefact of a run stands; a dead item says why in `error_code`."""
     items = session.scalars(

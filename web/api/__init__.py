@@ -31,6 +31,7 @@ def init_app(app: Flask) -> None:
     """Adds the API to the app."""
     from web.api import (
         account,
+        candidates,
         checkpoints,
         datasets,
         decisions,
@@ -51,7 +52,19 @@ def init_app(app: Flask) -> None:
     )
     api = _Api(app)
     app.extensions["neurosight.api"] = api
-    for module in (uploads, jobs, studies, decisions, datasets, pictures, predictions, checkpoints, sweeps, account):
+    for module in (
+        uploads,
+        jobs,
+        studies,
+        decisions,
+        datasets,
+        pictures,
+        predictions,
+        checkpoints,
+        candidates,
+        sweeps,
+        account,
+    ):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
     app.register_blueprint(document.blueprint, url_prefix=PREFIX)
 

@@ -6,8 +6,8 @@ Owns names and types only, as `web.api.schemas` does for the rest.
 from marshmallow import Schema, fields, validate
 
 from db.queries.promotions import Standing
-from db.states import Priority
-from web.api.schemas import Job, Withdrawn
+from db.states import JobState, Priority, RequestState
+from web.api.schemas import Explained, Job, Withdrawn
 
 
 class Period(Schema):
@@ -147,3 +147,119 @@ class JobsStarted(Schema):
     """The jobs that were made."""
 
     jobs = fields.List(fields.Nested(Job), required=True)
+
+
+class NewImport(Schema):
+    """What a file is, and of weights from elsewhere what must be stated about them."""
+
+    file_name = fields.String(load_default="model.neurosight", validate=validate.Length(1, 200))
+    kind = fields.String(load_default="artefact", validate=validate.OneOf(["artefact", "weights"]))
+    name = fields.String(load_default="", validate=validate.Length(max=128))
+    network = fields.String(load_default="", metadata={"description": "A network of ours, such as densenet121"})
+    units = fields.Integer(load_default=None, metadata={"description": "Of the dense layer of its head"})
+    activation = fields.String(load_default="", metadata={"description": "softmax or sigmoid"})
+    class_names = fields.String(load_default="", metadata={"description": "With commas, in the order of the scores"})
+    size = fields.Integer(load_default=224, metadata={"description": "Side of the input, pixels"})
+    median = fields.Float(load_default=None, metadata={"description": "Level of the median; 0 switches it off"})
+    flatten = fields.Boolean(load_default=True, metadata={"description": "Whether all outside of the head is black"})
+    origin = fields.String(load_default="", validate=validate.Length(max=300))
+
+
+class Import(Schema):
+    """A file that was taken in: `pending`, then `done` with a checkpoint, or `failed` with the reason."""
+
+    id = fields.UUID(required=True)
+    kind = fields.String(required=True)
+    file_name = fields.String(required=True)
+    sha256 = fields.String(required=True)
+    state = fields.Enum(RequestState, by_value=True, required=True)
+    failure = fields.Nested(Explained, allow_none=True, required=True)
+    checkpoint_id = fields.UUID(allow_none=True, required=True)
+    created_at = fields.AwareDateTime(required=True)
+    links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+
+
+class ImportList(Schema):
+    """Files taken in lately, the newest first."""
+
+    imports = fields.List(fields.Nested(Import), required=True)
+
+
+class Export(Schema):
+    """A model that is made of a run."""
+
+    run_id = fields.UUID(required=True)
+    state = fields.Enum(RequestState, by_value=True, required=True)
+    failure = fields.Nested(Explained, allow_none=True, required=True)
+    checkpoint_id = fields.UUID(allow_none=True, required=True)
+
+
+class NewComparison(Schema):
+    """On which slices: those held back by the run that made the candidate, unless a data set is named."""
+
+    dataset_id = fields.UUID(load_default=None, allow_none=True)
+
+
+class Comparison(Schema):
+    """A candidate against the serving model; `result` is described in docs/registry.md."""
+
+    id = fields.UUID(required=True)
+    candidate_id = fields.UUID(required=True)
+    reference_id = fields.UUID(required=True)
+    state = fields.Enum(RequestState, by_value=True, required=True)
+    result = fields.Dict(required=True)
+    failure = fields.Nested(Explained, allow_none=True, required=True)
+    created_at = fields.AwareDateTime(required=True)
+    finished_at = fields.AwareDateTime(allow_none=True, required=True)
+
+
+class NewShadow(Schema):
+    """How many of the newest studies."""
+
+    studies = fields.Integer(load_default=20)
+
+
+class Agreement(Schema):
+    """Slices by both models' classes."""
+
+    reference = fields.String(required=True)
+    candidate = fields.String(required=True)
+    slices = fields.Integer(required=True)
+
+
+class ChangedFinding(Schema):
+    """Studies by both models' findings."""
+
+    reference = fields.String(required=True)
+    candidate = fields.String(required=True)
+    studies = fields.Integer(required=True)
+
+
+class ChangedSlice(Schema):
+    """A slice on which the two differ."""
+
+    study_id = fields.UUID(required=True)
+    slice_id = fields.UUID(required=True)
+    reference = fields.String(required=True)
+    reference_probability = fields.Float(required=True)
+    candidate = fields.String(required=True)
+    candidate_probability = fields.Float(required=True)
+
+
+class Shadow(Schema):
+    """A shadow run as far as it is."""
+
+    job_id = fields.UUID(required=True)
+    candidate_id = fields.UUID(required=True)
+    reference_id = fields.UUID(required=True)
+    state = fields.Enum(JobState, by_value=True, required=True)
+    studies = fields.Integer(required=True)
+    total = fields.Integer(required=True)
+    done = fields.Integer(required=True)
+    failed = fields.Integer(required=True)
+    agreed = fields.Integer(required=True)
+    agreement = fields.List(fields.Nested(Agreement), required=True)
+    findings = fields.List(fields.Nested(ChangedFinding), required=True)
+    changed = fields.List(fields.Nested(ChangedSlice), required=True)
+    candidate_ms = fields.Float(allow_none=True, required=True)
+    reference_ms = fields.Float(allow_none=True, required=True)

@@ -14,6 +14,7 @@ def init_app(app: Flask) -> None:
     from web.pages import (
         account,
         admin,
+        candidates,
         checkpoints,
         datasets,
         decisions,
@@ -43,6 +44,7 @@ def init_app(app: Flask) -> None:
         datasets,
         predictions,
         checkpoints,
+        candidates,
         sweeps,
         runs,
         admin,

@@ -13,11 +13,11 @@ from flask_babel import gettext, ngettext
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from db.queries import heartbeats, promotions, withdrawals
+from db.queries import comparisons, heartbeats, imports, promotions, withdrawals
 from db.queries.refusals import RegistryRefused
 from db.queries.reruns import Rerun
 from db.states import Priority, Role
-from web import registry
+from web import model_files, registry
 from web.access import requires
 from web.objects import note
 from web.pages.blueprint import pages
@@ -49,6 +49,7 @@ def checkpoints() -> str:
         times = promotions.periods(db)
         found = promotions.served_at(db, moment) if moment else None
         back = promotions.before_serving(db)
+        runs = imports.runs_without_model(db)
     return render_template(
         "checkpoints/list.html",
         rows=rows,
@@ -58,6 +59,7 @@ def checkpoints() -> str:
         found=found,
         back=back,
         newest=times[0] if times else None,
+        runs=runs,
     )
 
 
@@ -70,6 +72,7 @@ def checkpoint(checkpoint_id: uuid.UUID) -> str:
         found = registry.find_checkpoint(db, checkpoint_id)
         row = promotions.standing_of(db, found)
         history = withdrawals.history(db, checkpoint_id)
+        made_by = imports.run_of(db, checkpoint_id)
         refusing = [
             worker
             for worker in heartbeats.alive(db, age_s=parts.settings.worker_ready_age_s)
@@ -80,6 +83,8 @@ def checkpoint(checkpoint_id: uuid.UUID) -> str:
         row=row,
         checkpoint=found,
         history=history,
+        made_by=made_by,
+        file_name=model_files.file_name(found),
         refusing=len(refusing),
         card=render_card(found.model_card),
         priorities=list(Priority),
@@ -119,7 +124,7 @@ def roll_back() -> Response:
     try:
         done = registry.roll_back(reason=request.form.get("reason", ""), seen=_seen())
     except RegistryRefused as refused:
-        return _refused(refused, "pages.checkpoints")
+        return say_refused(refused, "pages.checkpoints")
     flash(
         gettext(
             "%(name)s serves again. The results of the model before are marked as withdrawn; here they are listed and "
@@ -138,7 +143,7 @@ def withdraw_checkpoint(checkpoint_id: uuid.UUID) -> Response:
     try:
         registry.withdraw(checkpoint_id, reason=request.form.get("reason", ""))
     except RegistryRefused as refused:
-        return _refused(refused, "pages.checkpoint", checkpoint_id=checkpoint_id)
+        return say_refused(refused, "pages.checkpoint", checkpoint_id=checkpoint_id)
     flash(gettext("The results of this model are marked as withdrawn on every page."), "good")
     return see("pages.recall", checkpoint_id=checkpoint_id)
 
@@ -150,7 +155,7 @@ def lift_withdrawal(checkpoint_id: uuid.UUID) -> Response:
     try:
         registry.lift(checkpoint_id)
     except RegistryRefused as refused:
-        return _refused(refused, "pages.checkpoint", checkpoint_id=checkpoint_id)
+        return say_refused(refused, "pages.checkpoint", checkpoint_id=checkpoint_id)
     flash(gettext("The withdrawal is lifted; the marks are gone, the history stays."), "good")
     return see("pages.checkpoint", checkpoint_id=checkpoint_id)
 
@@ -192,7 +197,7 @@ def rerun_all(checkpoint_id: uuid.UUID) -> Response:
     try:
         made = registry.run_again(checkpoint_id, priority=wanted_priority())
     except RegistryRefused as refused:
-        return _refused(refused, "pages.recall", checkpoint_id=checkpoint_id)
+        return say_refused(refused, "pages.recall", checkpoint_id=checkpoint_id)
     return started(made)
 
 
@@ -203,7 +208,7 @@ def reclassify_study(study_id: uuid.UUID) -> Response:
     try:
         made = registry.reclassify_study(study_id, priority=Priority.NORMAL)
     except RegistryRefused as refused:
-        return _refused(refused, "pages.study", study_id=study_id)
+        return say_refused(refused, "pages.study", study_id=study_id)
     return started(made)
 
 
@@ -219,7 +224,7 @@ def reclassify_period() -> Response:
             )
         made = registry.reclassify_period(since, until, priority=wanted_priority())
     except RegistryRefused as refused:
-        return _refused(refused, "pages.checkpoints")
+        return say_refused(refused, "pages.checkpoints")
     return started(made)
 
 
@@ -254,8 +259,14 @@ def _promote_page(checkpoint_id: uuid.UUID, refused: RegistryRefused | None = No
         found = registry.find_checkpoint(db, checkpoint_id)
         row = promotions.standing_of(db, found)
         times = promotions.periods(db)
-    serving = times[0] if times else None
+        serving = times[0] if times else None
+        comparison = comparisons.newest(db, checkpoint_id, serving.checkpoint.id) if serving else None
+        slices = comparisons.slices_for(db, found, serving.checkpoint) if serving else None
+        choices = [] if slices else registry.ready_datasets(db)
     context: dict[str, Any] = {
+        "comparison": comparison,
+        "slices": slices,
+        "datasets": choices,
         "checkpoint": found,
         "row": row,
         "serving": serving,
@@ -263,10 +274,12 @@ def _promote_page(checkpoint_id: uuid.UUID, refused: RegistryRefused | None = No
         "error": sentence(refused.template, dict(refused.facts)) if refused else "",
         "typed": request.form if refused else {},
     }
-    return make_response(render_template("checkpoints/promote.html", **context), refused.status if refused else 200)
+    fragment = bool(request.headers.get("HX-Request"))
+    page = render_template("checkpoints/_comparison.html" if fragment else "checkpoints/promote.html", **context)
+    return make_response(page, refused.status if refused else 200)
 
 
-def _refused(refused: RegistryRefused, endpoint: str, **values: object) -> Response:
+def say_refused(refused: RegistryRefused, endpoint: str, **values: object) -> Response:
     """Says why nothing was done, on the page from which it was asked."""
     flash(sentence(refused.template, dict(refused.facts)), "error")
     return see(endpoint, **values)

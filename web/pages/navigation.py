@@ -49,6 +49,9 @@ TRAINING_TABS = (
                 "pages.promote",
                 "pages.promote_checkpoint",
                 "pages.recall",
+                "pages.import_checkpoint",
+                "pages.import_file",
+                "pages.shadow",
             }
         ),
     ),

@@ -48,9 +48,6 @@ FURTHER: Mapping[str, str] = {
     "model_altered": "The file of a model was altered. Restore it from a backup.",
     "model_unusable": "A model cannot be loaded by this version of the software.",
     "comparison_empty": "None of the slices to compare on is in the data set any more.",
-    "dataset_missing": "The data set is not there any more.",
-    "dataset_blob_missing": "A picture of the data set is missing or damaged in the store. Register the data set "
-    "again.",
     "waiting_for_worker": "Received and safely stored. No worker is running at the moment; it starts by itself when "
     "one is back.",
     "waiting_for_model": "Received and safely stored. No model is in service yet; it starts by itself when one is.",

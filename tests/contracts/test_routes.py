@@ -8,13 +8,16 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from config.queues import TASK_EXPORT_RUN
 from config.settings import Settings
 from db.checkpoints import Checkpoint
 from db.datasets import DatasetSample
+from db.jobs import Job
 from db.predictions import Prediction
-from db.queries import accounts
+from db.queries import accounts, imports, promotions
 from db.queries.audit import SYSTEM
-from db.states import Role
+from db.registry import CheckpointImport, Comparison, ShadowRun
+from db.states import JobState, Purpose, RequestState, Role
 from db.studies import Instance
 from db.users import User
 from tests import training_world
@@ -103,6 +106,18 @@ class Objects:
         self.dataset = trained.dataset
         with world.database.write() as db:
             digest = db.get_one(Instance, uuid.UUID(self.slice)).content_sha256
+            serving = promotions.newest_promotion(db)
+            assert serving is not None
+            # What admins have asked of the spare model, settled: what is asked for is found.
+            shadow = Job(purpose=Purpose.SHADOW, state=JobState.SUCCEEDED, checkpoint_id=self.checkpoint)
+            taken_in = CheckpointImport(kind="artefact", file_name="x", sha256="6" * 64, state=RequestState.FAILED)
+            db.add_all([shadow, taken_in])
+            db.flush()
+            self.taken_in = taken_in.id
+            pair = {"candidate_id": self.checkpoint, "reference_id": serving.checkpoint_id}
+            db.add(Comparison(**pair, state=RequestState.FAILED))
+            db.add(ShadowRun(**pair, job_id=shadow.id, studies=1))
+            imports.registry_item(db, TASK_EXPORT_RUN, {"run_id": str(self.run)}, 1)
             db.add(DatasetSample(dataset_id=self.dataset, sequence=0, file="a.png", label="glioma", sha256=digest))
 
     def address(self, rule: str) -> str:
@@ -110,7 +125,7 @@ class Objects:
         mine = ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user")
         for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
-        rule = rule.replace("<int:sequence>", "0")
+        rule = rule.replace("<uuid:import_id>", str(self.taken_in)).replace("<int:sequence>", "0")
         rule = rule.replace("<path:filename>", "nothing-of-this-name")
         return f"{rule}?path=x" if rule.endswith("/files") else rule
 

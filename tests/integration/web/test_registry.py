@@ -1,6 +1,7 @@
 """The registry over HTTP: promotion, rollback, the marks of a recall everywhere, running again, all of it audited."""
 
 import csv
+import hashlib
 import io
 import re
 from dataclasses import replace
@@ -11,7 +12,7 @@ from sqlalchemy import select
 
 from db.checkpoints import Checkpoint
 from db.predictions import Prediction
-from db.queries import promotions, reruns
+from db.queries import promotions
 from db.users import AuditEvent
 from inference import artefact
 from tests.web_world import PASSWORD, World
@@ -189,17 +190,58 @@ def test_a_shadow_run_leaves_no_trace_for_those_who_are_not_admins(world: World,
     job = world.finished(ann)
     study = job["studies"][0]["links"]
     before = world.json(ann, study["results"])
-    with world.database.write() as db:
-        run = reruns.shadow(db, db.get_one(Checkpoint, other.id), 5, world.settings, by=ada.id, title="shadow")
+    assert world.ask(ada, "POST", f"{API}/{other.id}/shadow", json={"studies": 0}).status_code == 422
+    started = post(world, f"{API}/{other.id}/shadow", 202, studies=5)
+    assert (started["state"], started["total"], started["done"]) == ("classifying", 3, 0)
+    assert post(world, f"{API}/{other.id}/shadow", 409, studies=5)["code"] == "shadow_running"
     world.work()
+    found = world.json(ada, f"{API}/{other.id}/shadow")
+    assert (found["state"], found["done"], found["failed"], found["agreed"]) == ("succeeded", 3, 0, 3)
+    assert sum(item["slices"] for item in found["agreement"]) == 3
+    assert [(item["reference"], item["studies"]) for item in found["findings"]] == [(before["summary"]["finding"], 1)]
+    assert found["candidate_ms"] > 0
+    assert "100.0" in browse(world, "ada")(f"/checkpoints/{other.id}/shadow")
     assert world.json(ann, study["results"]) == before
     assert world.json(clara, f"{study['results']}?checkpoint={other.digest}") == before
     assert len(world.json(clara, study["self"])["models"]) == 1
     assert {item["id"] for item in world.json(clara, "/api/v1/jobs")["jobs"]} == {job["id"]}
-    assert {item["id"] for item in world.json(ada, "/api/v1/jobs")["jobs"]} == {job["id"], str(run.job_id)}
-    assert world.ask(clara, "GET", f"/api/v1/jobs/{run.job_id}").status_code == 404
+    assert {item["id"] for item in world.json(ada, "/api/v1/jobs")["jobs"]} == {job["id"], found["job_id"]}
+    assert world.ask(clara, "GET", f"/api/v1/jobs/{found['job_id']}").status_code == 404
     assert world.json(clara, f"{API}/{other.id}/results")["total_slices"] == 0
     with world.database.read() as db:
         hidden = db.scalars(select(Prediction.id).where(Prediction.checkpoint_id == other.id)).first()
     assert world.ask(clara, "GET", f"/api/v1/predictions/{hidden}/receipt").status_code == 404
     assert world.ask(ada, "GET", f"/api/v1/predictions/{hidden}/receipt").status_code == 200
+
+
+def test_a_model_goes_out_as_one_file_and_comes_in_again(world: World, other: Checkpoint) -> None:
+    ada = world.people["ada"]
+    answer = world.ask(ada, "GET", f"{API}/{other.id}/artefact")
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.data).hexdigest() == other.digest
+    assert answer.headers["ETag"] == f'"{other.digest}"'
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="other-{other.digest[:12]}.neurosight"'
+    assert world.audited("checkpoint.download", object_id=other.id) == 1
+    assert f"{other.digest}  other-{other.digest[:12]}.neurosight" in browse(world, "ada")(f"/checkpoints/{other.id}")
+
+    def take_in(data: bytes, query: str, status: int = 202) -> dict[str, Any]:
+        answer = world.ask(ada, "POST", f"{API}/imports?{query}", data=data, content_type="application/octet-stream")
+        assert answer.status_code == status, answer.text
+        document: dict[str, Any] = answer.json or {}
+        return document
+
+    services(world.app).blobs.delete(other.digest)
+    good = take_in(answer.data, "file_name=mine.neurosight")
+    bad = take_in(answer.data[:-9], "file_name=torn.neurosight")
+    assert (good["state"], bad["state"]) == ("pending", "pending")
+    assert "being checked" in browse(world, "ada")("/checkpoints/import")
+    world.work()
+    assert world.json(ada, good["links"]["self"])["checkpoint_id"] == str(other.id)
+    refused = world.json(ada, bad["links"]["self"])
+    assert refused["failure"]["code"] == "artefact_unusable"
+    assert "Copy it again" in refused["failure"]["sentence"]
+    assert "torn.neurosight" in browse(world, "ada")("/checkpoints/import")
+    post(world, f"{API}/{other.id}/promote", 200, reason="its file is back")
+    problem = take_in(b"x", "kind=weights&network=densenet121&class_names=glioma", 422)
+    assert problem["fields"] == "class_names, activation, units"
+    assert take_in(b"", "file_name=x", 422)["code"] == "one_file"

@@ -20,7 +20,7 @@ from db.queries.claims import Claim
 from db.queries.comparisons import ComparisonToDo
 from db.queries.imports import named
 from inference.errors import InferenceError
-from inference.predictor import open_predictor
+from inference.predictor import Slice, open_predictor
 from training.comparison import mcnemar
 from training.datasets import Dataset, Sample, read_dataset, read_grey
 from training.resampling import draw, interval
@@ -76,8 +76,8 @@ class Said:
 def _predict(context: Context, lease: Lease, checkpoint: Checkpoint, data: Dataset, samples: Sequence[Sample]) -> Said:
     settings, said = context.settings, Said()
 
-    def read(sample: Sample) -> Any:
-        return read_grey(data.root / sample.file).astype(np.float32) / 255
+    def read(some: Sequence[Sample]) -> list[Slice | Exception]:
+        return [read_grey(data.root / sample.file).astype(np.float32) / 255 for sample in some]
 
     try:
         with (

@@ -34,7 +34,7 @@ REFUSALS = {
     "no_files": (400, "Received no file. Send a zip archive with manifest.csv or one folder for each class."),
     "upload_closed": (409, "This upload takes no more files. Start a new one."),
     "not_found": (404, "There is no such data set."),
-    "in_use": (409, "The data set is being read, or a sweep or a comparison names it; it cannot be deleted."),
+    "in_use": (409, "A sweep or a comparison names this data set; it cannot be deleted."),
     "not_refused": (409, "The data set is not one that can be read again. Register it anew under another name."),
 }
 

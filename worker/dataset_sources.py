@@ -10,6 +10,7 @@ get a pseudonym that is drawn anew for each data set and kept nowhere.
 
 import csv
 import secrets
+import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +123,7 @@ def _from_upload(context: Context, upload_id: uuid.UUID, workdir: Path, step: Ca
                     refused += _unpack(context, path, root, parts, budget, step)
                 else:
                     copy = parts / uuid.uuid4().hex
-                    copy.write_bytes(path.read_bytes())
+                    shutil.copyfile(path, copy)
                     _place(copy, root, file.path)
         except BlobMissing:
             raise Fatal("blob_missing", f"blob {file.sha256} of the upload is missing") from None

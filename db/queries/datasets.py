@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 
 from config.queues import QUEUE_REGISTRY, TASK_REGISTER_DATASET
 from config.settings import Settings
+from db.clock import database_now
 from db.datasets import DatasetSample, TrainingDataset
 from db.jobs import WorkItem
 from db.queries import claims
 from db.queries.claims import Claim
 from db.queries.views import Page
 from db.registry import Comparison
-from db.states import DatasetState, ItemState, UploadState, check
+from db.states import ITEM_OPEN, DatasetState, ItemState, UploadState, check
 from db.sweeps import Sweep
 from db.uploads import Upload, UploadFile
 from db.users import User
@@ -175,23 +176,40 @@ def locked(session: Session, dataset_id: uuid.UUID) -> TrainingDataset:
 
 
 def remove(session: Session, dataset_id: uuid.UUID) -> list[str]:
-    """Deletes a data set that nothing uses, with its samples.
+    """Deletes a data set that nothing uses, with its samples; a worker that reads it at this moment is stopped.
 
     Returns:
-        Digests of its pictures, for the caller to see which blobs nobody names any more.
+        Digests of its pictures and of files sent for it, for the caller to see which blobs nobody names any more.
 
     Raises:
-        DatasetRefused: `not_found`, or `in_use`: a sweep or a comparison names it, or a worker is reading it.
+        DatasetRefused: `not_found`, or `in_use`: a sweep or a comparison names it.
     """
+    # Work items before the data set, as a worker's own transactions lock them.
+    items = session.scalars(
+        select(WorkItem)
+        .where(
+            WorkItem.state.in_(ITEM_OPEN),
+            WorkItem.queue == QUEUE_REGISTRY,
+            WorkItem.task == TASK_REGISTER_DATASET,
+            WorkItem.arguments["dataset_id"].as_string() == str(dataset_id),
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
     dataset = locked(session, dataset_id)
     used = session.scalar(select(Sweep.id).where(Sweep.dataset_id == dataset_id).limit(1)) or session.scalar(
         select(Comparison.id).where(Comparison.dataset_id == dataset_id).limit(1)
     )
-    if used is not None or dataset.state == DatasetState.REGISTERING:
-        raise DatasetRefused("in_use", "the data set is in use or being read; expected one that nothing names")
+    if used is not None:
+        raise DatasetRefused("in_use", "the data set is in use; expected one that nothing names")
+    for item in items:
+        item.state = check(ItemState(item.state), ItemState.CANCELLED)
+        item.lease_token = item.lease_until = None
+        item.finished_at = database_now(session)
     digests = list(
         session.scalars(select(DatasetSample.sha256).where(DatasetSample.dataset_id == dataset_id).distinct())
     )
+    digests += _forget_upload(session, dataset)
     session.delete(dataset)  # its samples go with it
     session.flush()
     return digests
@@ -289,6 +307,8 @@ def waiting(session: Session, dataset: TrainingDataset) -> Waiting | None:
     item = session.scalar(
         select(WorkItem)
         .where(
+            WorkItem.state.in_(ITEM_OPEN),
+            WorkItem.queue == QUEUE_REGISTRY,
             WorkItem.task == TASK_REGISTER_DATASET,
             WorkItem.arguments["dataset_id"].as_string() == str(dataset.id),
         )

@@ -4,9 +4,11 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from config.queues import QUEUE_REGISTRY, TASK_REGISTER_DATASET
 from config.settings import Settings
@@ -242,3 +244,44 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(settings: Settings, datab
     work(settings)
     assert dataset_of(database, registered.dataset_id).state == DatasetState.READY
     assert not list((settings.var_dir / "blobs" / "incoming").iterdir())
+
+
+def test_an_attempt_that_dies_half_way_is_done_anew_and_a_hopeless_one_is_refused(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_folders(settings.datasets_dir / "plain", GOOD)
+    whole, times = datasets.conclude, iter(range(100))
+
+    def dies_once(*given: Any) -> list[str]:
+        if next(times) == 0:
+            raise RuntimeError("the process ended before the last transaction")
+        return whole(*given)
+
+    monkeypatch.setattr(datasets, "conclude", dies_once)
+    first = register_folder(database, settings, "plain", name="first")
+    with database.read() as session:
+        assert len(datasets.samples_of(session, first)) == 22
+    monkeypatch.setattr(datasets, "conclude", lambda *_: 1 / 0)
+    second = register_folder(database, settings, "plain", name="second")
+    assert dataset_of(database, second).state == DatasetState.REFUSED
+    assert codes(database, second) == ["poison"]
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(DatasetSample)) == 22
+
+
+def test_deleting_stops_a_worker_that_reads(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_folders(settings.datasets_dir / "plain", GOOD)
+    begin = datasets.begin
+
+    def deleted_meanwhile(session: Session, dataset_id: uuid.UUID, *, steps: int) -> None:
+        begin(session, dataset_id, steps=steps)
+        datasets.remove(session, dataset_id)  # in the same transaction: SQLite has one writer at a time
+
+    monkeypatch.setattr(datasets, "begin", deleted_meanwhile)
+    dataset_id = register_folder(database, settings, "plain")
+    with database.read() as session:
+        assert dataset_id not in datasets.known_ids(session)
+        assert session.scalar(select(WorkItem.state)) == ItemState.CANCELLED
+        assert session.scalar(select(func.count()).select_from(DatasetSample)) == 0

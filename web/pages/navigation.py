@@ -36,7 +36,9 @@ TRAINING_TABS = (
     Tab(
         "pages.datasets",
         lazy_gettext("Data sets"),
-        frozenset({"pages.datasets", "pages.new_dataset", "pages.dataset", "pages.create_dataset"}),
+        frozenset(
+            {"pages.datasets", "pages.new_dataset", "pages.dataset", "pages.create_dataset", "pages.upload_dataset"}
+        ),
     ),
     Tab(
         "pages.checkpoints",

@@ -46,7 +46,7 @@ class Entry:
     """One line of the table.
 
     Attributes:
-        place: 1 is the best; runs without the number have none.
+        place: 1 is the best, equal numbers share a place; runs without the number have none.
         run: The run.
         numbers: Its metrics, by name.
         changed: Fields of its scenario in which the runs differ, besides `AXES`.
@@ -113,10 +113,12 @@ def ranked(
     entries: list[Entry] = []
     for number, run in enumerate(sorted(kept, key=order), 1):
         fields = flat(run.scenario)
-        has = interval(run, metric).value is not None
+        value = interval(run, metric).value
+        before = entries[-1] if entries else None
+        equal = before is not None and value == interval(before.run, metric).value
         entries.append(
             Entry(
-                number if has else None,
+                None if value is None else before.place if before and equal else number,
                 run,
                 {name: interval(run, name) for name in names if name in run.metrics},
                 {field: fields.get(field) for field in differing},

@@ -14,7 +14,7 @@ from flask_babel import gettext
 from config import scenario_counts, scenario_texts
 from db.queries import leaderboard, sweep_views
 from db.queries.sweep_views import SweepView
-from db.states import RUN_ENDED, SWEEP_ENDED, Role, RunState, SweepState
+from db.states import SWEEP_ENDED, Role, RunState, SweepState
 from db.sweeps import TrainingRun
 from web import steering
 from web.access import requires
@@ -184,7 +184,6 @@ def _board(view: SweepView, runs: list[TrainingRun]) -> dict[str, Any]:
         },
         "changed": list(entries[0].changed) if entries else [],
         "plots": sweep_plots.both(shown, metric) if names else None,
-        "ended_states": RUN_ENDED,
         "image_split": any(run.scenario.get("split_rule") == "image" for run in runs),
         "compared": COMPARED,
         "board_address": url_for("pages.sweep", sweep_id=view.id, **query),

@@ -45,6 +45,7 @@ MEASURES = {
     "roc_auc": lazy_gettext("ROC AUC"),
     "pr_auc": lazy_gettext("PR AUC"),
     "patient_accuracy": lazy_gettext("accuracy by patient"),
+    "accuracy_by_counts": lazy_gettext("accuracy by counting slices"),
     "patient_roc_auc": lazy_gettext("mean ROC AUC by patient"),
     "ece_before": lazy_gettext("calibration error before"),
     "ece_after": lazy_gettext("calibration error after"),

@@ -119,6 +119,7 @@ def drawing(
     parts: Iterable[Markup],
     *,
     linked: bool = False,
+    natural: bool = False,
     class_: str = "",
 ) -> Markup:
     """The whole plot.
@@ -130,6 +131,7 @@ def drawing(
         size: Width and height in the drawing's units.
         parts: Its elements.
         linked: Whether it holds links; then it is a group of them, and no picture, for screen readers.
+        natural: Whether a unit is a pixel as long as there is room; else the plot is as wide as its place.
         class_: Further classes.
     """
     width, height = size
@@ -145,6 +147,7 @@ def drawing(
         inner,
         class_=f"plot {class_}".strip(),
         viewBox=f"0 0 {width:g} {height:g}",
+        width=f"{width:g}" if natural else None,
         role="group" if linked else "img",
         aria_labelledby=f"{name}-title",
         aria_describedby=f"{name}-text",

@@ -70,7 +70,7 @@ def grid(
         x = left + columns.index(column) * CELL_WIDTH + GAP / 2
         y = HEADS + rows.index(row) * CELL_HEIGHT + GAP / 2
         parts.append(_cell(cell, x, y, shade))
-    return drawing(name, title, description, size, parts, linked=True, class_="grid-plot")
+    return drawing(name, title, description, size, parts, linked=True, natural=True, class_="grid-plot")
 
 
 def _cell(cell: Cell, x: float, y: float, shade: Scale) -> Markup:

@@ -39,6 +39,11 @@ def test_runs_without_the_number_come_last_in_their_own_order() -> None:
     assert [(entry.place, entry.run.sequence) for entry in entries] == [(1, 2), (None, 0), (None, 1)]
 
 
+def test_equal_numbers_share_a_place() -> None:
+    runs = [run(0, validation__accuracy=0.9), run(1, validation__accuracy=0.9), run(2, validation__accuracy=0.8)]
+    assert [entry.place for entry in leaderboard.ranked(runs, "validation.accuracy")] == [1, 1, 3]
+
+
 def test_a_smaller_calibration_error_is_the_better_one() -> None:
     runs = [run(0, validation__ece_after=0.05), run(1, validation__ece_after=0.02)]
     assert [entry.run.sequence for entry in leaderboard.ranked(runs, "validation.ece_after")] == [1, 0]

@@ -94,4 +94,7 @@ def _check_frame(decoders: Decoders, path: Path, index: int, info: ImageInfo) ->
         raise Finding("a frame of another size than described")
     if not np.isfinite(frame.pixels).all() or frame.pixels.min() < 0 or frame.pixels.max() > 1:
         raise Finding("a pixel outside [0, 1]")
+    (pixels,) = decoders.read_pixels([(path, index)])
+    if isinstance(pixels, RejectedFile) or not np.array_equal(pixels, frame.pixels):
+        raise Finding("the short way gives other pixels than the long one")
     prepare(frame.pixels, Preprocessing())

@@ -4,7 +4,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from pydicom.dataset import FileDataset
+from pydicom.uid import JPEG2000Lossless
 
 from config.settings import ROOT
 from imaging.limits import Limits
@@ -15,6 +18,7 @@ from inference.engines import choose
 from inference.engines.base import Float32
 from inference.predictor import Predictor
 from inference.shipped import default_model
+from tests.unit.imaging.dicom_files import mr, to_bytes
 
 LARGEST_BYTES = 30_000_000
 EXAMPLES = ROOT / "examples"
@@ -85,6 +89,42 @@ def test_says_the_source_s_label_for_most_example_slices(shipped: Artefact) -> N
         predictions = predictor.predict([read_frame(path, 0, Limits()) for path in files])
     right = [one.class_name == label for one, label in zip(predictions, files.values(), strict=True)]
     assert np.mean(right) > 0.8
+
+
+def as_dicom(eight: npt.NDArray[np.uint8]) -> dict[str, tuple[FileDataset, float]]:
+    """The same slice as scanners and archives would store it, and how far a probability may move."""
+    deep = eight.astype(np.uint16) * 16
+    # What the scanner measured before somebody saved 8 bits of it.
+    original = deep + np.random.default_rng(1).integers(0, 16, eight.shape, np.uint16)
+    packed = mr(deep)
+    packed.compress(JPEG2000Lossless, generate_instance_uid=False)
+    return {
+        "8 bits": (mr(eight, 8), 0.0),
+        "inverted": (mr(255 - eight, 8, PhotometricInterpretation="MONOCHROME1"), 1e-4),
+        "16 bits, window": (mr(deep, WindowCenter=2040.5, WindowWidth=4081), 1e-4),
+        "16 bits, no window, JPEG 2000": (packed, 1e-4),
+        "original depth, window": (mr(original, WindowCenter=2048, WindowWidth=4096), 0.05),
+        "original depth, signed, rescaled": (
+            mr(original.astype(np.int16) - 1000, 16, RescaleSlope=2.5, RescaleIntercept=-7),
+            0.05,
+        ),
+    }
+
+
+def test_a_slice_as_dicom_and_as_png_gives_the_same_prediction(shipped: Artefact) -> None:
+    """The tolerances that docs/reading.md states."""
+    paths = sorted(path for path in example_files() if path.suffix == ".png")[::6]
+    assert len(paths) >= 5
+    with Predictor(shipped, choose("openvino", shipped)) as predictor:
+        for path in paths:
+            png = read_frame(path, 0, Limits())
+            forms = as_dicom(np.rint(png.pixels * 255).astype(np.uint8))
+            frames = [read_frame(to_bytes(dataset), 0, Limits()) for dataset, _ in forms.values()]
+            expected, *found = predictor.predict([png, *frames])
+            for (name, (_, tolerance)), one in zip(forms.items(), found, strict=True):
+                assert one.class_name == expected.class_name, f"{path.name} as {name}"
+                apart = max(abs(one.probabilities[key] - expected.probabilities[key]) for key in one.probabilities)
+                assert apart <= tolerance, f"{path.name} as {name}"
 
 
 def structural_similarity(one: Float32, other: Float32) -> float:

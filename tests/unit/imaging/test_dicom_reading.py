@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -441,6 +443,84 @@ def test_multi_byte_names_in_iso_2022() -> None:
     identity = inspect(data, LIMITS).identity
     assert identity is not None
     assert identity.patient_name == "Yamada^Tarou=山田^太郎"
+
+
+@pytest.mark.parametrize(
+    ("character_set", "stored", "shown"),
+    [
+        ("ISO_IR 100", "Müller^Jörg".encode("latin1"), "Müller^Jörg"),
+        ("ISO_IR 144", "Люкceмбypг".encode("iso8859_5"), "Люкceмбypг"),
+        ("ISO_IR 13", "ヤマダ".encode("shift_jis"), "ヤマダ"),
+        ("GB18030", "王^小东".encode("gb18030"), "王^小东"),
+        (["", "ISO 2022 IR 149"], b"\x1b$)C" + "洪".encode("euc_kr") + b"^A", "洪^A"),
+        ("ISO_IR 192", "\u202eevil\u2066".encode(), "evil"),
+        ("ISO_IR 192", b"M\xfcller", "M\ufffdller"),
+        ("ISO_IR 999", b"Muller", "Muller"),
+        ("no such set", b"M\xfcller", "Müller"),
+        (["ISO 2022 IR 87", "nonsense"], b"\x1b$B;3\x1b(B^A", "山^A"),
+    ],
+)
+def test_names_in_the_character_sets_of_the_world(character_set: Any, stored: bytes, shown: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the writer does not like all of these either
+        data = to_bytes(mr(PIXELS, PatientName="XX", SpecificCharacterSet=character_set))
+    at = data.index(b"\x10\x00\x10\x00PN")
+    stored += b" " * (len(stored) % 2)
+    data = data[: at + 6] + struct.pack("<H", len(stored)) + stored + data[at + 10 :]
+    identity = inspect(data, LIMITS).identity
+    assert identity is not None
+    assert identity.patient_name == shown
+
+
+def test_private_elements_are_passed_over() -> None:
+    ds = mr(PIXELS, **FULL_WINDOW)
+    block = ds.private_block(0x0029, "MAKER 1.0", create=True)
+    block.add_new(0x10, "OB", b"\x00" * 5000)
+    block.add_new(0x11, "UN", b"Name^Hidden ")
+    block.add_new(0x12, "SQ", [item(PatientName="Nested")])
+    data = to_bytes(ds)
+    np.testing.assert_allclose(read_frame(data, 0, LIMITS).pixels, EXPECTED, atol=1e-6)
+    assert inspect(data, LIMITS) == replace(inspect(to_bytes(mr(PIXELS, **FULL_WINDOW)), LIMITS), size_bytes=len(data))
+
+
+@pytest.mark.parametrize("more", [1, 2, 1000])
+def test_more_bytes_than_pixels_are_left_alone(more: int) -> None:
+    ds = mr(PIXELS, **FULL_WINDOW)
+    ds.PixelData = PIXELS.tobytes() + b"\x07" * (more + more % 2)
+    np.testing.assert_allclose(read_frame(to_bytes(ds), 0, LIMITS).pixels, EXPECTED, atol=1e-6)
+    trailing = to_bytes(mr(PIXELS, **FULL_WINDOW)) + b"\x07" * more
+    np.testing.assert_allclose(read_frame(trailing, 0, LIMITS).pixels, EXPECTED, atol=1e-6)
+
+
+def test_an_enhanced_localizer_has_a_plane_a_frame_also_when_compressed() -> None:
+    orientations = ([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1], [0.7071, 0.7071, 0, 0, 0, -1])
+    ds = mr(
+        np.stack([PIXELS >> number for number in range(4)]),
+        SOPClassUID=EnhancedMRImageStorage,
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"],
+        SharedFunctionalGroupsSequence=Sequence([item(PixelMeasuresSequence=Sequence([item(PixelSpacing=[1, 2])]))]),
+        PerFrameFunctionalGroupsSequence=Sequence(
+            [
+                item(
+                    PlaneOrientationSequence=Sequence([item(ImageOrientationPatient=one)]),
+                    PlanePositionSequence=Sequence([item(ImagePositionPatient=[1, 2, 3])]),
+                    FrameVOILUTSequence=Sequence([item(WindowCenter=2048 >> number, WindowWidth=4096 >> number)]),
+                )
+                for number, one in enumerate(orientations)
+            ]
+        ),
+    )
+    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+    data = to_bytes(ds)
+    info = inspect(data, LIMITS)
+    assert info.dicom is not None
+    assert info.dicom.localizer
+    assert [one.plane for one in info.geometry] == ["axial", "coronal", "sagittal", "oblique"]
+    assert {one.spacing_mm for one in info.geometry} == {(1.0, 2.0)}
+    for number, frame in enumerate(read_frames(data, LIMITS)):
+        assert frame.plane == info.geometry[number].plane
+        expected = np.clip(((PIXELS >> number) - ((2048 >> number) - 0.5)) / ((4096 >> number) - 1) + 0.5, 0, 1)
+        np.testing.assert_allclose(frame.pixels, expected, atol=1e-4)
 
 
 def test_without_preamble_and_meta_group() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, load_only
 
-from config.queues import QUEUE_TRAINING
+from config.queues import QUEUE_REGISTRY, QUEUE_TRAINING
 from db.datasets import TrainingDataset
 from db.queries import heartbeats
 from db.states import RUN_ENDED, RunState, SweepState
@@ -178,6 +178,11 @@ def mistake(session: Session, mistake_id: uuid.UUID) -> RunMistake | None:
 def training_workers(session: Session, *, worker_age_s: float = 20.0) -> int:
     """Living workers that train; those that lack TensorFlow do not count."""
     return sum(not worker.facts.get("missing") for worker in _trainers(session, worker_age_s))
+
+
+def can_be_planned(session: Session, *, worker_age_s: float = 20.0) -> bool:
+    """Whether a worker lives that plans sweeps."""
+    return any(QUEUE_REGISTRY in worker.queues for worker in heartbeats.alive(session, age_s=worker_age_s))
 
 
 def waiting_for_tensorflow(session: Session, *, worker_age_s: float = 20.0) -> bool:

@@ -2,7 +2,8 @@
 
 The scene is set by variables: NS_TEST_STEP_S, seconds added to each step; NS_TEST_POISON, a run that kills the process
 that trains its second epoch; NS_TEST_NAN, a run whose weights are infinite from the start; NS_TEST_GATES, a folder:
-who comes to a gate whose file lies there renames the file to `NAME.reached` and waits to be killed.
+who comes to a gate whose file lies there renames the file to `NAME.reached` and waits to be killed; in that folder, the
+file `start`, without which no run begins when NS_TEST_HOLD is set.
 
 TensorFlow is imported before the fork here, which a real worker never does: a killed child is replaced in a second.
 """
@@ -28,6 +29,7 @@ from worker.recording import DatabaseRecorder
 STEP_S = float(os.environ.get("NS_TEST_STEP_S", "0"))
 POISON = os.environ.get("NS_TEST_POISON", "")
 NAN = os.environ.get("NS_TEST_NAN", "")
+HOLD = bool(os.environ.get("NS_TEST_HOLD"))
 GATES = Path(os.environ.get("NS_TEST_GATES", "/nonexistent"))
 
 _save_state = vars(training.lockstep)["save_state"]
@@ -52,6 +54,8 @@ class SlowRecorder(DatabaseRecorder):
     def started(self, scenario: Mapping[str, Any], epochs: int, first_epoch: int) -> None:
         super().started(scenario, epochs, first_epoch)
         self._name, self._epochs = str(scenario["name"]), first_epoch
+        while HOLD and not (GATES / "start").exists():
+            time.sleep(0.02)
 
     def epoch_finished(self, epoch: int, facts: Mapping[str, float]) -> None:
         super().epoch_finished(epoch, facts)

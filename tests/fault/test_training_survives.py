@@ -141,14 +141,15 @@ def test_killed_in_an_epoch_while_writing_and_between_runs_it_goes_on_from_the_l
 
 
 def test_two_workers_share_a_sweep_and_a_deploy_costs_nothing(
-    training: Settings, database: Database, tmp_path: Path
+    training: Settings, database: Database, gates: Path, tmp_path: Path
 ) -> None:
     sweep_id = planned(database, training, scenarios(epochs=6, learns="all"))
-    with make_fleet(training, tmp_path, step_s=0.05) as fleet:
+    with make_fleet(training, tmp_path, gates=gates, hold=1, step_s=0.05) as fleet:
         fleet.start(DISPATCHER)
         old = fleet.start("training")
         fleet.start("training")
         wait_for(lambda: len(busy_workers(database)) == 2, 60, 0.05)
+        (gates / "start").touch()
         wait_for(lambda: sum(run.epochs_done for run in runs_of(database, sweep_id)) >= 2, 60, 0.05)
         old.send_signal(signal.SIGTERM)
         began = time.monotonic()

@@ -104,12 +104,14 @@ def sweep(sweep_id: uuid.UUID) -> Response:
         left = sweep_views.remaining(db, sweep_id, worker_age_s=parts.settings.worker_ready_age_s)
         workers = sweep_views.training_workers(db, worker_age_s=parts.settings.worker_ready_age_s)
         lacking = sweep_views.waiting_for_tensorflow(db, worker_age_s=parts.settings.worker_ready_age_s)
+        planners = sweep_views.can_be_planned(db, worker_age_s=parts.settings.worker_ready_age_s)
     context: dict[str, Any] = {
         "sweep": view,
         "live": view.state in (SweepState.PLANNING, SweepState.RUNNING),
         "left": left,
         "workers": workers,
         "lacking": lacking,
+        "planners": planners,
         "training": training,
         "edited": not view.scenario_file,
         "problems": _problems(view),

@@ -66,6 +66,9 @@ def test_a_sweep_is_begun_and_waits_for_a_worker(world: World, trained: Training
         item = db.scalars(select(WorkItem).where(WorkItem.sweep_id == uuid.UUID(document["id"]))).one()
         assert item.state == ItemState.PENDING
     assert world.audited("sweep.create", "ok", document["id"]) == 1
+    assert "It waits for a worker of the registry" in page(world, f"/sweeps/{document['id']}")
+    with world.database.write() as db:
+        heartbeats.beat(db, name="r", queues=["registry"], engine="", checkpoint_id=None, facts={})
     assert "A worker reads the scenarios" in page(world, f"/sweeps/{document['id']}")
 
 

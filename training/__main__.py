@@ -6,8 +6,10 @@ Owns: arguments, logging, exit status. Refuses: to decide anything that belongs 
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from inference.errors import InferenceError
 from training.errors import TrainingError
 
 
@@ -21,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--scenario", type=Path, required=True, help="YAML, e.g. config/scenarios/shipped.yaml")
+        command.add_argument("--start", type=Path, metavar="FILE", help="artefact to start from, in place of `weights`")
         _add_folders(command)
     command = commands.add_parser("sweep", help="train and evaluate every scenario of a file, without a server")
     command.add_argument("--scenarios", type=Path, required=True, help="YAML, e.g. config/scenarios/thesis.yaml")
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         return _sweep(options) if options.command == "sweep" else _run(options)
-    except (TrainingError, ValueError, OSError) as error:
+    except (TrainingError, InferenceError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -70,6 +73,7 @@ def _sweep(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     import cv2
 
+    from inference import artefact
     from training.groups import fit
     from training.pipeline import gather
     from training.recorder import JsonLinesRecorder
@@ -77,10 +81,13 @@ def _run(options: argparse.Namespace) -> int:
 
     cv2.setNumThreads(1)  # the numeric library has the cores; pictures are small
     scenario = load_scenario(options.scenario)
+    if options.start:
+        scenario = replace(scenario, weights=f"sha256:{artefact.load(options.start).digest}")
     material = gather(scenario, options.data, options.out / f"{scenario.name}.split.csv")
     recorder = JsonLinesRecorder(options.state_dir / f"{scenario.name}.log.jsonl", scenario.name)
     folders = (options.weights_dir, options.cache_dir)
-    result = fit(scenario, material, options.state_dir, recorder, *folders, options.threads)
+    starts = options.start.parent if options.start else None
+    result = fit(scenario, material, options.state_dir, recorder, *folders, options.threads, models_dir=starts)
     if options.command == "run":
         from training.shipping import ship
 

@@ -313,6 +313,13 @@ def _limits(scenario: Scenario, record: Mapping[str, Any]) -> str:
 
 
 def _again(record: Mapping[str, Any]) -> str:
+    weights = record["scenario"]["weights"]
+    start = ""
+    if weights.startswith("sha256:"):
+        start = (
+            "`weights` names the artefact that the training started from; it has to lie in WEIGHTS. To start from "
+            "another, add `--start FILE`.\n\n"
+        )
     return f"""## To make it again
 
 ```
@@ -325,5 +332,5 @@ with this scenario:
 {record["repeat"]["scenario_yaml"].strip()}
 ```
 
-Seeds are fixed, so data, split, order and augmentation repeat; on another machine or with another number of threads
+{start}Seeds are fixed, so data, split, order and augmentation repeat; on another machine or with another number of threads
 sums are rounded in another order, so that weights differ in the last digits and scores a little."""

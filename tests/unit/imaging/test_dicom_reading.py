@@ -466,7 +466,8 @@ def test_names_in_the_character_sets_of_the_world(character_set: Any, stored: by
         data = to_bytes(mr(PIXELS, PatientName="XX", SpecificCharacterSet=character_set))
     at = data.index(b"\x10\x00\x10\x00PN")
     stored += b" " * (len(stored) % 2)
-    data = data[: at + 6] + struct.pack("<H", len(stored)) + stored + data[at + 10 :]
+    end = at + 8 + struct.unpack_from("<H", data, at + 6)[0]
+    data = data[: at + 6] + struct.pack("<H", len(stored)) + stored + data[end:]
     identity = inspect(data, LIMITS).identity
     assert identity is not None
     assert identity.patient_name == shown

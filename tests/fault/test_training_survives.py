@@ -35,10 +35,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def training(settings: Settings, broker: BrokerServer) -> Settings:
-    """Settings of a laboratory in a hurry."""
+def training(settings: Settings, broker: BrokerServer, tmp_path: Path) -> Settings:
+    """Settings of a laboratory in a hurry; it serves no model."""
     return settings.model_copy(
         update={
+            "models_dir": tmp_path / "models",
             "lease_s": 4.0,
             "retry_delay_s": 0.2,
             "resend_after_s": 2.0,
@@ -140,6 +141,7 @@ def test_killed_in_an_epoch_while_writing_and_between_runs_it_goes_on_from_the_l
         assert [run.metrics for run in undisturbed] == [first.metrics, second.metrics]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # as where there are several machines
 def test_two_workers_share_a_sweep_and_a_deploy_costs_nothing(
     training: Settings, database: Database, gates: Path, tmp_path: Path
 ) -> None:

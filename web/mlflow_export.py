@@ -5,14 +5,13 @@ parameter, one a tag, one a metric with a line `time value step` an epoch, and `
 Everything is written as text of our own; refuses weights, which belong into an artefact.
 """
 
-import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -63,12 +62,17 @@ class ExportedRun:
     pictures: Mapping[str, bytes]
 
 
-def mlflow_zip(sweep: SweepView, runs: Sequence[ExportedRun]) -> bytes:
-    """The zip of a sweep, or of some of its runs."""
+def write_mlflow_zip(file: IO[bytes], sweep: SweepView, runs: Iterable[ExportedRun]) -> None:
+    """Writes the zip of a sweep, or of some of its runs, one run after the other.
+
+    Args:
+        file: Where to; need not be readable.
+        sweep: To which the runs belong.
+        runs: Taken one at a time, so that not all pictures are in memory at once.
+    """
     experiment = str(sweep.id.int % 10**18)
     top = f"{ROOT}/{experiment}"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", README.format(name=sweep.name))
         archive.writestr(
             f"{top}/meta.yaml",
@@ -86,7 +90,6 @@ def mlflow_zip(sweep: SweepView, runs: Sequence[ExportedRun]) -> bytes:
         for exported in runs:
             for name, data in _files(sweep, exported, top, experiment).items():
                 archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def _files(sweep: SweepView, exported: ExportedRun, top: str, experiment: str) -> dict[str, str | bytes]:

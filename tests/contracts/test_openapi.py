@@ -15,6 +15,7 @@ from referencing.jsonschema import DRAFT202012
 from config.settings import Settings
 from db.states import Role
 from tests.dataset_rig import class_folders
+from tests.training_world import plant
 from tests.web_world import Person, World
 from tests.work_rig import models_folder, promote_tiny
 from web import create_app
@@ -99,7 +100,9 @@ def test_real_answers_are_as_described(sqlite_url: str, tmp_path: Path) -> None:
             pointed = {"$ref": f"urn:document{schema['$ref']}"} if "$ref" in schema else schema
             Draft202012Validator(pointed, registry=registry).validate(answer.json)
             return answer.json
-        return answer.text if kind == "text/csv" else answer.data
+        content = answer.text if kind == "text/csv" else answer.data
+        answer.close()  # some are files
+        return content
 
     try:
         root = "/api/v1"
@@ -149,5 +152,20 @@ def test_real_answers_are_as_described(sqlite_url: str, tmp_path: Path) -> None:
         assert check("get", one, made["links"]["self"], 200, who=ada)["state"] == "ready"
         check("get", f"{one}/samples.csv", f"{made['links']['self']}/samples.csv", 200, who=ada)
         check("post", f"{one}/again", f"{made['links']['self']}/again", 409, who=ada, json={})
+        trained = plant(world.database, scenarios="light.yaml")
+        sweep, run = f"{root}/sweeps/{{sweep_id}}", f"{root}/runs/{{run_id}}"
+        check("get", f"{root}/sweeps", f"{root}/sweeps", 200, who=ada)
+        wanted = {"name": "x", "dataset_id": str(trained.dataset), "scenario_file": "light.yaml"}
+        check("post", f"{root}/sweeps", f"{root}/sweeps", 202, who=ada, json=wanted)
+        check("post", f"{root}/sweeps", f"{root}/sweeps", 422, who=ada, json={**wanted, "name": ""})
+        for state in (trained.running, trained.refused, trained.finished):
+            check("get", sweep, f"{root}/sweeps/{state}", 200, who=ada)
+        for name in ("runs", "leaderboard.csv", "export.json", "mlflow.zip"):
+            check("get", f"{sweep}/{name}", f"{root}/sweeps/{trained.finished}/{name}", 200, who=ada)
+        check("post", f"{sweep}/pause", f"{root}/sweeps/{trained.running}/pause", 200, who=ada)
+        check("post", f"{sweep}/pause", f"{root}/sweeps/{trained.running}/pause", 409, who=ada)
+        check("get", run, f"{root}/runs/{trained.live_run}", 200, who=ada)
+        check("get", f"{run}/export.json", f"{root}/runs/{trained.runs[0]}/export.json", 200, who=ada)
+        check("post", f"{run}/retry", f"{root}/runs/{trained.failed_run}/retry", 202, who=ada)
     finally:
         world.close()

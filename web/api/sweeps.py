@@ -4,10 +4,12 @@ Everything that the pages can do. Clinicians may look, administrators steer. A r
 patients' names of the data set, so that it is in the audit trail.
 """
 
+import tempfile
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Response, make_response, url_for
+from flask import Response, send_file, url_for
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -19,7 +21,7 @@ from web.access import requires
 from web.api import sweep_schemas as schemas
 from web.api.jobs import CSV_DOC, csv_response
 from web.api.routing import ApiBlueprint
-from web.mlflow_export import ExportedRun, mlflow_zip
+from web.mlflow_export import ExportedRun, write_mlflow_zip
 from web.objects import note
 from web.problems import Problem
 from web.services import services
@@ -127,10 +129,10 @@ def sweep_json(sweep_id: uuid.UUID) -> tuple[dict[str, Any], int, dict[str, str]
 def sweep_mlflow(sweep_id: uuid.UUID) -> Response:
     """The sweep as an MLflow file store: parameters, metrics by epoch, tags, reports, pictures of mistakes."""
     with services().database.read() as db:
-        view = steering.find_sweep(db, sweep_id)
-        runs = [_exported(db, run) for run in sweep_views.runs(db, sweep_id)]
+        steering.find_sweep(db, sweep_id)
     note("sweep", "sweep.export", sweep_id)
-    return _zip(mlflow_zip(view, runs), f"mlflow-sweep-{sweep_id}.zip")
+    with services().database.read() as db:
+        return _zip(db, sweep_id, sweep_views.runs(db, sweep_id), f"mlflow-sweep-{sweep_id}.zip")
 
 
 @blueprint.at("GET", "/runs/<uuid:run_id>", problems=(404,))
@@ -166,7 +168,7 @@ def run_json(run_id: uuid.UUID) -> tuple[dict[str, Any], int, dict[str, str]]:
         found = steering.find_run(db, run_id)
         document = {**_with_epochs(db, found), "report": sweep_views.report(db, run_id)}
     note("run", "run.export", run_id)
-    return document, 200, _named(f"run-{found.name}.json")
+    return document, 200, _named(f"run-{run_id}.json")
 
 
 @blueprint.at("GET", "/runs/<uuid:run_id>/mlflow.zip", problems=(404,))
@@ -175,11 +177,11 @@ def run_json(run_id: uuid.UUID) -> tuple[dict[str, Any], int, dict[str, str]]:
 def run_mlflow(run_id: uuid.UUID) -> Response:
     """A run as an MLflow file store."""
     with services().database.read() as db:
-        found = steering.find_run(db, run_id)
-        view = steering.find_sweep(db, found.sweep_id)
-        exported = _exported(db, found)
+        steering.find_run(db, run_id)
     note("run", "run.export", run_id)
-    return _zip(mlflow_zip(view, [exported]), f"mlflow-run-{found.name}.zip")
+    with services().database.read() as db:
+        found = steering.find_run(db, run_id)
+        return _zip(db, found.sweep_id, [found], f"mlflow-run-{run_id}.zip")
 
 
 def _document(sweep_id: uuid.UUID) -> dict[str, Any]:
@@ -217,11 +219,12 @@ def _exported(db: Session, run: TrainingRun) -> ExportedRun:
     return ExportedRun(run, sweep_views.epochs(db, run.id), sweep_views.report(db, run.id), pictures)
 
 
-def _zip(data: bytes, filename: str) -> Response:
-    response = make_response(data)
-    response.content_type = ZIP
-    response.headers.update(_named(filename))
-    return response
+def _zip(db: Session, sweep_id: uuid.UUID, runs: Sequence[TrainingRun], filename: str) -> Response:
+    """The runs as a download; the zip is written to a file without a name, which ends with the answer."""
+    file = tempfile.TemporaryFile(dir=services().settings.var_dir)  # noqa: SIM115 - the answer closes it
+    write_mlflow_zip(file, steering.find_sweep(db, sweep_id), (_exported(db, run) for run in runs))
+    file.seek(0)
+    return send_file(file, mimetype=ZIP, as_attachment=True, download_name=filename)
 
 
 def _named(filename: str) -> dict[str, str]:

@@ -173,6 +173,7 @@ def _board(view: SweepView, runs: list[TrainingRun]) -> dict[str, Any]:
         "entries": entries,
         "metric": metric,
         "first_choice": first,
+        "small_is_better": leaderboard.is_better_small(metric),
         "by_test": metric.startswith("test."),
         "counterpart": f"test.{metric.partition('.')[2]}",
         "columns": columns if metric in columns else [metric, *columns],

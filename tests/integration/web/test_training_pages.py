@@ -293,6 +293,7 @@ def test_exports(world: World, trained: TrainingWorld) -> None:
 def test_the_mlflow_zip_is_a_file_store(world: World, trained: TrainingWorld) -> None:
     answer = world.ask(world.people["clara"], "GET", f"{API}/sweeps/{trained.finished}/mlflow.zip")
     archive = zipfile.ZipFile(io.BytesIO(answer.data))
+    answer.close()  # it is a file
     names = archive.namelist()
     [experiment] = [name for name in names if name.count("/") == 2 and name.endswith("meta.yaml")]
     folder = experiment.rpartition("/")[0]

@@ -13,7 +13,7 @@ FROM python:3.12-slim-bookworm
 # A fixed number, so that volumes keep their owner over rebuilds.
 RUN groupadd --gid 10001 neurosight \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin neurosight \
-    && install -d -o neurosight -g neurosight /spool /models
+    && install -d -o neurosight -g neurosight /spool /models /training
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY config/ config/

@@ -174,7 +174,11 @@ class Housekeeper:
             )
 
     def _forget_states(self) -> int:
-        """Removes the states of sweeps that ended long ago; returns of how many."""
+        """Removes the states of sweeps that ended long ago, returns of how many; and artefacts unused for as long."""
+        keep_s = self._settings.training_keep_days * 86_400
+        for path in (self._settings.training_dir / "artefacts").glob("*"):
+            if time.time() - path.stat().st_mtime > keep_s:
+                path.unlink(missing_ok=True)
         folder = self._settings.training_dir / "sweeps"
         found = {}
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -185,7 +189,7 @@ class Housekeeper:
         if not found:
             return 0
         with self._database.read() as session:
-            old = housekeeping.forgettable_sweeps(session, list(found), self._settings.training_keep_days * 86_400)
+            old = housekeeping.forgettable_sweeps(session, list(found), keep_s)
         for sweep_id in old:
             shutil.rmtree(found[sweep_id], ignore_errors=True)
         return len(old)

@@ -116,7 +116,10 @@ class _Training:
         for _, scenario, _ in self._runs.values():
             kind, _, digest = scenario.weights.partition(":")
             target = folder / f"{digest}{SUFFIX}"
-            if kind != "sha256" or target.exists():
+            if kind != "sha256":
+                continue
+            if target.exists():
+                target.touch()  # housekeeping removes what was not used for long
                 continue
             temporary = folder / f"{digest}.{self._claim.lease_token}.part"
             try:

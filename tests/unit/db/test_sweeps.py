@@ -1,5 +1,6 @@
 """Sweeps and runs as rows: begun, planned, paused, resumed, cancelled, retried, divided, settled; on both databases."""
 
+import os
 import uuid
 from collections.abc import Sequence
 
@@ -311,6 +312,12 @@ def test_states_of_sweeps_that_ended_long_ago_are_removed(database: Database, se
     for name in (str(old), str(going), str(uuid.uuid4()), "notes"):
         (folder / name).mkdir(parents=True)
         (folder / name / "a.state.npz").write_bytes(b"x")
+    artefacts = settings.training_dir / "artefacts"
+    artefacts.mkdir()
+    for name in ("old.neurosight", "new.neurosight"):
+        (artefacts / name).touch()
+    os.utime(artefacts / "old.neurosight", (0, 0))
     with Housekeeper(settings) as housekeeper:
         housekeeper.sweep()
     assert sorted(path.name for path in folder.iterdir()) == sorted([str(going), "notes"])
+    assert [path.name for path in artefacts.iterdir()] == ["new.neurosight"]

@@ -4,7 +4,6 @@ Owns these steps for pages and API alike: the change, its audit row in the same 
 Refuses to read a picture: a worker does, and its answer stands in the data set.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +14,6 @@ from config import dataset_folders
 from db.datasets import TrainingDataset
 from db.queries import audit, datasets, submissions
 from db.queries.datasets import DatasetRefused, Kind, Registered
-from db.queries.housekeeping import unnamed
 from db.queries.reviews import Filter
 from db.states import Priority
 from web.access import actor, the_user
@@ -23,9 +21,6 @@ from web.objects import find_upload
 from web.problems import Problem
 from web.reception import Received
 from web.services import services
-
-SWEEP_UNUSED_S = 3600.0
-"""As in housekeeping: a blob stored within this time may be about to be named by a row."""
 
 REFUSALS = {
     "no_name": (422, "Give the data set a name of a few words."),
@@ -110,26 +105,19 @@ def again(dataset_id: uuid.UUID, *, labels_as_they_are: bool) -> uuid.UUID:
 
 
 def delete(dataset_id: uuid.UUID) -> None:
-    """Deletes a data set that nothing uses, and pictures that nothing else names. Raises Problem: 404, 409."""
-    parts = services()
+    """Deletes a data set that nothing uses; housekeeping removes pictures that nothing else names.
+
+    Raises:
+        Problem: 404 `not_found`, 409 `in_use`.
+    """
     try:
-        with parts.database.write() as db:
-            fingerprint = datasets.locked(db, dataset_id).fingerprint
-            digests = datasets.remove(db, dataset_id)
-            audit.record(
-                db,
-                actor(),
-                "dataset.delete",
-                object_kind="dataset",
-                object_id=dataset_id,
-                detail={"fingerprint": fingerprint},
-            )
+        with services().database.write() as db:
+            fingerprint = find(db, dataset_id).fingerprint
+            datasets.remove(db, dataset_id, by=the_user().id)
+            detail = {"fingerprint": fingerprint}
+            audit.record(db, actor(), "dataset.delete", object_kind="dataset", object_id=dataset_id, detail=detail)
     except DatasetRefused as refused:
         raise _problem(refused.code) from refused
-    with parts.database.read() as db:
-        left = unnamed(db, digests)
-    for digest in left:
-        parts.blobs.sweep(digest, unused_for_s=SWEEP_UNUSED_S, now=time.time())
 
 
 def find(db: Session, dataset_id: uuid.UUID) -> TrainingDataset:

@@ -23,7 +23,7 @@ from config.settings import Settings
 from db.base import utc_now
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
-from db.queries import accounts, checkpoints, claims, heartbeats, housekeeping, imports
+from db.queries import accounts, checkpoints, claims, datasets, heartbeats, housekeeping, imports
 from db.session import Database
 from worker import registering
 from worker.faults import place_of
@@ -148,6 +148,7 @@ class Housekeeper:
         settings = self._settings
         with self._database.write() as session:
             digests = housekeeping.expire_uploads(session)
+            digests += datasets.forget_files(session, older_than_s=SWEEP_UNUSED_S)
             settled = imports.settled_blobs(session, since=utc_now() - IMPORTS_LOOKED_AT)
         with self._database.read() as session:
             unnamed = housekeeping.unnamed(session, [*digests, *settled])

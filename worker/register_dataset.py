@@ -8,7 +8,6 @@ Refuses to trust a folder to hold still: the bytes that are kept must be those t
 """
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
@@ -20,12 +19,10 @@ from db.queries import claims
 from db.queries import datasets as rows
 from db.queries.claims import Claim
 from db.queries.datasets import Content
-from db.queries.housekeeping import unnamed
 from training.datasets import Sample
 from worker import dataset_checks as checks
 from worker.context import Context
 from worker.dataset_sources import Refused, Source, open_source, problem
-from worker.housekeeping import SWEEP_UNUSED_S
 from worker.lease import Lease
 
 ROWS_A_TRANSACTION = 500
@@ -63,8 +60,7 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
             _keep(context, checked, teller)
         except Refused as refused:
             problems = refused.problems
-            left = context.write(lease, lambda session: rows.refuse(session, claim, dataset_id, problems))
-            _sweep(context, left)
+            context.write(lease, lambda session: rows.refuse(session, claim, dataset_id, problems))
             log.info("dataset_refused", dataset_id=str(dataset_id), codes=sorted({p["code"] for p in problems}))
             return
     samples = _rows_of(checked, source)
@@ -84,7 +80,7 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
         leaks=checked.leaks.to_json(),
         remarks=checked.remarks,
     )
-    _sweep(context, context.write(lease, lambda session: rows.conclude(session, claim, dataset_id, content)))
+    context.write(lease, lambda session: rows.conclude(session, claim, dataset_id, content))
     seconds = round(time.monotonic() - started, 3)
     log.info("dataset_registered", dataset_id=str(dataset_id), slices=len(samples), seconds=seconds)
 
@@ -159,10 +155,3 @@ def _fenced(context: Context, claim: Claim, lease: Lease, change: Any) -> None:
         change(session)
 
     context.write(lease, fenced)
-
-
-def _sweep(context: Context, digests: Sequence[str]) -> None:
-    """Removes files that were sent and are not needed any more; recent ones are left, see `BlobStore.sweep`."""
-    with context.database.read() as session:
-        for digest in unnamed(session, digests):
-            context.blobs.sweep(digest, unused_for_s=SWEEP_UNUSED_S, now=time.time())

@@ -5,12 +5,14 @@ transaction makes the data set ready, so that nobody meets half of one. Refuses 
 comparison names, and to read a picture.
 """
 
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,7 +20,7 @@ from config.queues import QUEUE_REGISTRY, TASK_REGISTER_DATASET
 from config.settings import Settings
 from db.clock import database_now
 from db.datasets import DatasetSample, TrainingDataset
-from db.jobs import WorkItem
+from db.jobs import Job, WorkItem
 from db.queries import claims
 from db.queries.claims import Claim
 from db.queries.views import Page
@@ -175,11 +177,15 @@ def locked(session: Session, dataset_id: uuid.UUID) -> TrainingDataset:
     return dataset
 
 
-def remove(session: Session, dataset_id: uuid.UUID) -> list[str]:
+def remove(session: Session, dataset_id: uuid.UUID, *, by: uuid.UUID) -> None:
     """Deletes a data set that nothing uses, with its samples; a worker that reads it at this moment is stopped.
 
-    Returns:
-        Digests of its pictures and of files sent for it, for the caller to see which blobs nobody names any more.
+    Its pictures are kept as files of an upload that became nothing, until `forget_files` finds them.
+
+    Args:
+        session: In a write transaction.
+        dataset_id: The data set.
+        by: Who deletes it.
 
     Raises:
         DatasetRefused: `not_found`, or `in_use`: a sweep or a comparison names it.
@@ -206,13 +212,66 @@ def remove(session: Session, dataset_id: uuid.UUID) -> list[str]:
         item.state = check(ItemState(item.state), ItemState.CANCELLED)
         item.lease_token = item.lease_until = None
         item.finished_at = database_now(session)
-    digests = list(
-        session.scalars(select(DatasetSample.sha256).where(DatasetSample.dataset_id == dataset_id).distinct())
-    )
-    digests += _forget_upload(session, dataset)
+    digests = session.scalars(
+        select(DatasetSample.sha256).where(DatasetSample.dataset_id == dataset_id).distinct()
+    ).all()
+    if digests:
+        left = Upload(created_by_id=by, state=UploadState.COMPLETED, expires_at=database_now(session))
+        session.add(left)
+        session.flush()
+        names = [(f"deleted/{digest}", digest) for digest in digests]
+        session.execute(
+            insert(UploadFile),
+            [
+                {
+                    "upload_id": left.id,
+                    "path": path,
+                    "path_digest": hashlib.sha256(path.encode()).hexdigest(),
+                    "sha256": digest,
+                    "size_bytes": 0,
+                }
+                for path, digest in names
+            ],
+        )
     session.delete(dataset)  # its samples go with it
     session.flush()
-    return digests
+
+
+def forget_files(session: Session, *, older_than_s: float, uploads: int = 20) -> list[str]:
+    """Forgets files of completed uploads that became no job and that no worker is reading a data set from.
+
+    These are archives of which a data set was made, or refused, and pictures of deleted data sets. They are kept for a
+    while because a blob that was stored lately is not removed (`BlobStore.sweep`).
+
+    Args:
+        session: In a write transaction.
+        older_than_s: Age of the upload from which on its files are forgotten, seconds.
+        uploads: Most uploads in one call.
+
+    Returns:
+        Their digests, for the caller to see which blobs nobody names any more.
+    """
+    reading = [
+        uuid.UUID(str(origin["upload"]))
+        for origin in session.scalars(
+            select(TrainingDataset.origin).where(TrainingDataset.state == DatasetState.REGISTERING)
+        )
+        if origin.get("upload")
+    ]
+    found = session.scalars(
+        select(Upload.id)
+        .where(
+            Upload.state == UploadState.COMPLETED,
+            Upload.created_at < database_now(session) - timedelta(seconds=older_than_s),
+            Upload.id.not_in(reading),
+            ~exists(select(Job.id).where(Job.upload_id == Upload.id)),
+            exists(select(UploadFile.id).where(UploadFile.upload_id == Upload.id)),
+        )
+        .limit(uploads)
+    ).all()
+    digests = session.scalars(select(UploadFile.sha256).where(UploadFile.upload_id.in_(found)).distinct()).all()
+    session.execute(delete(UploadFile).where(UploadFile.upload_id.in_(found)))
+    return list(digests)
 
 
 def by_name(session: Session, name: str) -> TrainingDataset | None:
@@ -349,51 +408,31 @@ def add_samples(session: Session, dataset_id: uuid.UUID, samples: Sequence[Mappi
     )
 
 
-def conclude(session: Session, claim: Claim, dataset_id: uuid.UUID, content: Content) -> list[str]:
-    """Makes a data set ready, whose samples are written, and ends the work item.
-
-    Returns:
-        Digests of files that were sent for it and are not needed any more.
-    """
+def conclude(session: Session, claim: Claim, dataset_id: uuid.UUID, content: Content) -> None:
+    """Makes a data set ready, whose samples are written, and ends the work item."""
     claims.finish(session, claim)
     dataset = locked(session, dataset_id)
     dataset.state = check(DatasetState(dataset.state), DatasetState.READY)
     dataset.kind = content.kind
     dataset.fingerprint, dataset.counts, dataset.leaks = content.fingerprint, content.counts, content.leaks
     dataset.problems = list(content.remarks)
-    return _forget_upload(session, dataset)
 
 
-def refuse(session: Session, claim: Claim, dataset_id: uuid.UUID, problems: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Refuses a data set with everything that is wrong with it, and ends the work item.
-
-    Returns:
-        Digests of files that were sent for it and are not needed any more.
-    """
+def refuse(session: Session, claim: Claim, dataset_id: uuid.UUID, problems: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses a data set with everything that is wrong with it, and ends the work item."""
     claims.finish(session, claim, note="refused")
-    return refuse_lost(session, dataset_id, problems)
+    refuse_lost(session, dataset_id, problems)
 
 
-def refuse_lost(session: Session, dataset_id: uuid.UUID, problems: Sequence[Mapping[str, Any]]) -> list[str]:
+def refuse_lost(session: Session, dataset_id: uuid.UUID, problems: Sequence[Mapping[str, Any]]) -> None:
     """As `refuse`, for an item that is dead already."""
     dataset = session.get(TrainingDataset, dataset_id, with_for_update=True, populate_existing=True)
     if dataset is None or dataset.state != DatasetState.REGISTERING:
-        return []
+        return
     dataset.state = check(DatasetState(dataset.state), DatasetState.REFUSED)
     dataset.problems = [dict(problem) for problem in problems]
     dataset.counts = {}
     session.execute(delete(DatasetSample).where(DatasetSample.dataset_id == dataset_id))
-    return _forget_upload(session, dataset)
-
-
-def _forget_upload(session: Session, dataset: TrainingDataset) -> list[str]:
-    upload_id = dataset.origin.get("upload")
-    if not upload_id:
-        return []
-    number = uuid.UUID(str(upload_id))
-    digests = list(session.scalars(select(UploadFile.sha256).where(UploadFile.upload_id == number).distinct()))
-    session.execute(delete(UploadFile).where(UploadFile.upload_id == number))
-    return digests
 
 
 def _item(session: Session, dataset_id: uuid.UUID, settings: Settings) -> WorkItem:

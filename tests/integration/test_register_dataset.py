@@ -1,6 +1,7 @@
 """Registering a folder as a data set: what is kept of a good one, what is said of a bad one, and the copy on disk."""
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,11 @@ from config.queues import QUEUE_REGISTRY, TASK_REGISTER_DATASET
 from config.settings import Settings
 from db.datasets import DatasetSample
 from db.jobs import WorkItem
-from db.queries import datasets
+from db.queries import datasets, housekeeping
 from db.session import Database
 from db.states import DatasetState, ItemState
 from tests.dataset_rig import class_folders, dataset_of, register_folder, with_manifest, work
-from tests.work_rig import context_for, picture
+from tests.work_rig import context_for, make_user, picture
 from training.datasets import read_dataset
 from worker.context import Context
 from worker.datasets import materialise
@@ -252,10 +253,10 @@ def test_an_attempt_that_dies_half_way_is_done_anew_and_a_hopeless_one_is_refuse
     class_folders(settings.datasets_dir / "plain", GOOD)
     whole, times = datasets.conclude, iter(range(100))
 
-    def dies_once(*given: Any) -> list[str]:
+    def dies_once(*given: Any) -> None:
         if next(times) == 0:
             raise RuntimeError("the process ended before the last transaction")
-        return whole(*given)
+        whole(*given)
 
     monkeypatch.setattr(datasets, "conclude", dies_once)
     first = register_folder(database, settings, "plain", name="first")
@@ -273,11 +274,11 @@ def test_deleting_stops_a_worker_that_reads(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class_folders(settings.datasets_dir / "plain", GOOD)
-    begin = datasets.begin
+    begin, ada = datasets.begin, make_user(database)
 
     def deleted_meanwhile(session: Session, dataset_id: uuid.UUID, *, steps: int) -> None:
         begin(session, dataset_id, steps=steps)
-        datasets.remove(session, dataset_id)  # in the same transaction: SQLite has one writer at a time
+        datasets.remove(session, dataset_id, by=ada)  # in the same transaction: SQLite has one writer at a time
 
     monkeypatch.setattr(datasets, "begin", deleted_meanwhile)
     dataset_id = register_folder(database, settings, "plain")
@@ -285,3 +286,27 @@ def test_deleting_stops_a_worker_that_reads(
         assert dataset_id not in datasets.known_ids(session)
         assert session.scalar(select(WorkItem.state)) == ItemState.CANCELLED
         assert session.scalar(select(func.count()).select_from(DatasetSample)) == 0
+
+
+def test_pictures_of_a_deleted_data_set_are_swept_unless_another_names_them(
+    settings: Settings, database: Database, context: Context
+) -> None:
+    class_folders(settings.datasets_dir / "plain", GOOD)
+    first, second = (register_folder(database, settings, "plain", name=name) for name in ("one", "two"))
+    with database.read() as session:
+        digests = [sample.sha256 for sample in datasets.samples_of(session, first)]
+    ada = make_user(database)
+
+    def swept() -> int:
+        with database.write() as session:
+            found = datasets.forget_files(session, older_than_s=-1.0)
+            for digest in housekeeping.unnamed(session, found):
+                context.blobs.sweep(digest, unused_for_s=-1.0, now=time.time())
+        return sum(not context.blobs.exists(digest) for digest in digests)
+
+    for dataset_id, gone in ((first, 0), (second, len(digests))):
+        with database.write() as session:
+            datasets.remove(session, dataset_id, by=ada)
+        with database.write() as session:
+            assert datasets.forget_files(session, older_than_s=60.0) == [], "too early"
+        assert swept() == gone

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
+from db.queries import datasets
 from db.states import Role
 from tests.dataset_rig import class_folders, with_manifest
 from tests.web_world import Person, World
@@ -116,6 +117,8 @@ def test_a_zip_archive_by_form_and_by_a_resumable_upload(world: World, tmp_path:
     form = {"name": "Sent", "files": [(io.BytesIO(content), "sent.zip")]}
     answer = world.ask(ada, "POST", "/datasets/upload", data=form)
     assert answer.status_code == 303, answer.text
+    with world.database.write() as db:
+        assert datasets.forget_files(db, older_than_s=-1.0) == [], "a worker has yet to read it"
     upload = world.ask(ada, "POST", f"{API}/uploads", json={}).json or {}
     listed = zipped(with_manifest(tmp_path / "listed", GOOD))
     put = world.ask(ada, "PUT", upload["links"]["files"] + "?path=listed.zip", data=listed)
@@ -139,6 +142,8 @@ def test_a_zip_archive_by_form_and_by_a_resumable_upload(world: World, tmp_path:
     empty = world.ask(ada, "POST", "/datasets/upload", data={"name": "None"}, content_type="multipart/form-data")
     assert empty.status_code == 400
     assert "Received no file" in empty.text
+    with world.database.write() as db:
+        assert len(datasets.forget_files(db, older_than_s=-1.0)) == 3, "archives stay although they were read"
 
 
 def test_reviewed_slices_become_a_data_set_without_identity(world: World) -> None:

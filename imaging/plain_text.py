@@ -1,16 +1,18 @@
 """Text from outside, made fit to show.
 
 This module owns what is taken out of names and DICOM text before they go anywhere: control characters, characters that
-turn the writing direction, halves of surrogate pairs, and excess length. It refuses to escape for HTML or CSV: that
-belongs to whoever writes those.
+turn the writing direction or cannot be seen, halves of surrogate pairs, and excess length. It refuses to escape for
+HTML or CSV: that belongs to whoever writes those.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-_DROPPED_CATEGORIES = frozenset({"Cc", "Cs", "Co", "Cn"})
-_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u2028\u2029")
+# Controls, halves of pairs, private and unassigned characters, line and paragraph separators, and all that only format:
+# they turn the writing direction, or are not seen at all. The two joiners are part of how some scripts spell.
+_DROPPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")
 
 
 def plain(text: str, max_length: int) -> str:
@@ -21,7 +23,7 @@ def plain(text: str, max_length: int) -> str:
         max_length: Longest result, in characters.
 
     Returns:
-        The text without control and direction characters, white space runs made single blanks, cut to length.
+        The text without control and format characters, white space runs made single blanks, cut to length.
     """
     text = text[: max_length * 4]
     if not (text.isascii() and text.isprintable()):
@@ -29,6 +31,7 @@ def plain(text: str, max_length: int) -> str:
             character if character not in "\t\r\n\f\v" else " "
             for character in text
             if character in "\t\r\n\f\v"
-            or (character not in _DIRECTION and unicodedata.category(character) not in _DROPPED_CATEGORIES)
+            or character in _JOINERS
+            or unicodedata.category(character) not in _DROPPED_CATEGORIES
         )
     return " ".join(text.split())[:max_length]

@@ -310,6 +310,77 @@ def test_overlapping_entries_count_once(workdir: Path) -> None:
     }
 
 
+def quoted(copies: int) -> bytes:
+    """Entries of which each claims the headers of all that follow as its own bytes (Fifield 2019)."""
+    kernel = zlib.compressobj(9, zlib.DEFLATED, -15)
+    inner = kernel.compress(bytes(900_000)) + kernel.flush()
+    crc = zlib.crc32(bytes(900_000))
+    packed = [len(inner) + 31 * (copies - 1 - number) for number in range(copies)]
+    body = b"".join(
+        struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 8, 0, 0x21, crc, size, 900_000, 1, 0) + b"a" for size in packed
+    )
+    directory = b"".join(
+        struct.pack("<4s6H3L", b"PK\x01\x02", 20, 20, 0, 8, 0, 0x21, crc, size, 900_000)
+        + struct.pack("<5H2L", 1, 0, 0, 0, 0, 0, 31 * number)
+        + b"a"
+        for number, size in enumerate(packed)
+    )
+    body += inner
+    return body + directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, copies, copies, len(directory), len(body), 0)
+
+
+def test_entries_that_quote_each_other_are_refused(workdir: Path) -> None:
+    found = from_zip(quoted(50), workdir)
+    assert len(found) == 50
+    assert Counter(one.rejection.reason for one in found if one.rejection)[Reason.OVERLAP] == 49
+
+
+def test_what_calls_itself_a_picture_is_told_by_its_content(workdir: Path) -> None:
+    found = from_zip(
+        zipped(
+            ("a.jpg", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"),
+            ("b.jpg", b"<?xml version='1.0'?><!-- --><svg onload='alert(1)'/>"),
+            ("c.jpg", b"<!DOCTYPE html><script>alert(1)</script>"),
+            ("d.jpg.html", png(1)),
+            ("e.png", b"GIF89a/*" + bytes(20) + b"*/=1;alert(1)"),
+            ("f.png", b"%PDF-1.7 " + png(2)),
+            ("g.png", png(3) + zipped(("inside.png", png(4)))),
+            ("h.dcm", b"MZ" + DICOM[2:]),
+        ),
+        workdir,
+    )
+    assert {one.display_path: str(one.rejection)[:40] if one.rejection else one.kind for one in found} == {
+        "up/a.jpg": "This is a picture in the format SVG, whi",
+        "up/b.jpg": "This is a picture in the format SVG, whi",
+        "up/c.jpg": "This is a web page, not an image that ca",
+        "up/d.jpg.html": Kind.PNG,
+        "up/e.png": "This is a picture in the format GIF, whi",
+        "up/f.png": "This is a PDF document, not an image tha",
+        "up/g.png": Kind.PNG,  # what hangs on behind is never unpacked
+        "up/h.dcm": "This file is two things at once: a DICOM",
+    }
+
+
+def test_names_that_turn_around_or_hide_are_shown_plainly(workdir: Path) -> None:
+    names = ["scan\u202egnp.exe", "a\u200f\u2066b.png", "x\ufeff.png", "\U000e0041.png", "n" * 900 + ".png"]
+    found = from_zip(zipped(*((name, png(place)) for place, name in enumerate(names))), workdir)
+    assert [one.outcome for one in found] == [Outcome.ACCEPTED] * 5
+    assert [one.display_path for one in found][:3] == ["up/scangnp.exe", "up/ab.png", "up/x.png"]
+    assert all(one.display_path.isprintable() for one in found)
+
+
+def test_the_bytes_of_archives_inside_count_together(workdir: Path) -> None:
+    noise = np.random.default_rng(3).bytes(600_000)
+    inner = [zipped((f"{place}.png", png(place) + noise), method=zipfile.ZIP_STORED) for place in range(8)]
+    data = zipped(*((f"{place}.zip", one) for place, one in enumerate(inner)))
+    found = from_zip(data, workdir, Limits(zip_max_total_bytes=5 * MIB))
+    # Each takes its bytes twice, as an archive and as what is in it.
+    assert Counter(one.rejection.reason if one.rejection else one.kind for one in found) == {
+        Kind.PNG: 4,
+        Reason.ZIP_TOTAL_BYTES: 4,
+    }
+
+
 def many_empty_entries(count: int) -> bytes:
     """An archive of so many empty entries, written by hand because zipfile would take minutes."""
     names = [b"%07d" % number for number in range(count)]

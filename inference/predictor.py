@@ -29,6 +29,7 @@ from inference import artefact as artefacts
 from inference.artefact import Artefact
 from inference.engines import Engine, EngineOutput, choose
 from inference.manifest import Manifest
+from inference.memory import keep_freed_memory
 
 Float32 = npt.NDArray[np.float32]
 Slice = Frame | npt.NDArray[np.floating[Any]]
@@ -88,6 +89,7 @@ class Predictor:
         self._count = count = max(threads or len(sched_getaffinity(0)), engine.lanes)
         # A slice's pictures are small, and each core has one already: OpenCV's own threads would only be in the way.
         cv2.setNumThreads(1)
+        keep_freed_memory()
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="slices")
 
     def predict(self, frames: Sequence[Slice]) -> list[Prediction]:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from config.queues import QUEUES
 from config.version import code_version
-from db.queries import heartbeats, operations
+from db.queries import heartbeats, operations, sweep_views
 from db.queries.checkpoints import serving
 from web.access import note_denial, public
 from web.problems import Problem
@@ -59,6 +59,8 @@ class _Stored(Collector):
             ready = heartbeats.ready_workers(db, age_s=settings.worker_ready_age_s)
             backlog = operations.backlog(db, stuck_after_s=settings.resend_after_s * 2)
             jobs, slices = operations.jobs_by_state(db), operations.slices_by_state(db)
+            runs = operations.runs_by_state(db)
+            trainers = sweep_views.training_workers(db, worker_age_s=settings.worker_ready_age_s)
             predictions = operations.predictions_by_class(db)
             model = serving(db)
         waiting = GaugeMetricFamily("neurosight_queue_waiting", "Work items that wait", labels=("queue",))
@@ -77,6 +79,8 @@ class _Stored(Collector):
             "Measured speed of all workers; 0: not measured",
             value=speed.slices_per_s or 0,
         )
+        yield GaugeMetricFamily("neurosight_training_workers", "Workers that can train", value=trainers)
+        yield _by_label(GaugeMetricFamily("neurosight_training_runs", "Runs by state", labels=("state",)), runs)
         yield _by_label(GaugeMetricFamily("neurosight_jobs", "Jobs by state", labels=("state",)), jobs)
         yield _by_label(GaugeMetricFamily("neurosight_slices", "Slices by state", labels=("state",)), slices)
         made = CounterMetricFamily("neurosight_predictions", "Predictions made", labels=("class_name", "checkpoint"))

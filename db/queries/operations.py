@@ -15,7 +15,8 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
 from db.predictions import Prediction
-from db.states import ItemState, JobState, SliceState
+from db.states import ItemState, JobState, RunState, SliceState
+from db.sweeps import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ def jobs_by_state(session: Session) -> dict[str, int]:
     """How many jobs are in each state."""
     counts = {state.value: 0 for state in JobState}
     for state, count in session.execute(select(Job.state, func.count()).group_by(Job.state)):
+        counts[str(state)] = count
+    return counts
+
+
+def runs_by_state(session: Session) -> dict[str, int]:
+    """How many training runs are in each state."""
+    counts = {state.value: 0 for state in RunState}
+    for state, count in session.execute(select(TrainingRun.state, func.count()).group_by(TrainingRun.state)):
         counts[str(state)] = count
     return counts
 

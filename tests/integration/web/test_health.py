@@ -69,6 +69,8 @@ def test_metrics_tell_of_queues_speed_predictions_and_requests(world: World) -> 
     world.finished(ann, title="ZZLEAKZZ")
     world.send(ann)
     text = world.ask(None, "GET", "/metrics").text
+    assert 'neurosight_training_runs{state="running"} 0.0' in text
+    assert "neurosight_training_workers 0.0" in text
     assert 'neurosight_queue_waiting{queue="intake"} 1.0' in text
     assert 'neurosight_slices{state="done"} 3.0' in text
     assert "neurosight_predictions_total{" in text

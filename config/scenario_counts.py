@@ -13,6 +13,8 @@ import yaml
 from config import scenario_texts
 
 LONGEST_CHAIN = 8
+LONGEST_TEXT = 64 * 1024
+"""Characters; longer texts are left to the worker, so that a hint never keeps a page waiting."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ def extent(text: str) -> Extent | None:
 
 
 def _joined(text: str, depth: int) -> dict[str, Any] | None:
+    if len(text) > LONGEST_TEXT:
+        return None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none; brackets without end
         return None
     if not isinstance(values, dict) or not values or depth == 0:
         return None

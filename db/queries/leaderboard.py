@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from db.states import RunState
 from db.sweeps import TrainingRun
 
 FIRST_CHOICES = ("validation.macro_f1", "validation.balanced_accuracy", "validation.accuracy")
@@ -125,13 +124,6 @@ def ranked(
             )
         )
     return entries
-
-
-def best(runs: Sequence[TrainingRun], metric: str) -> TrainingRun | None:
-    """The finished run that leads; None when none has the number."""
-    finished = [run for run in runs if run.state == RunState.FINISHED]
-    first = next(iter(ranked(finished, metric)), None)
-    return first.run if first and first.place else None
 
 
 def flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:

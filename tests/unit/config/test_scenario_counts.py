@@ -25,6 +25,9 @@ def test_what_is_set_outside_a_grid_replaces_an_inherited_axis() -> None:
     [
         "",
         "- a list",
+        "[" * 5000,
+        "a: 2026-99-99",
+        "#" * 70_000 + "\nname: x",
         "name: [",
         "extends: nothing.yaml",
         "extends: ../thesis.yaml",

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from config.settings import ROOT
 from db.doorbell import Doorbell
-from db.jobs import JobStudy
+from db.jobs import Job, JobStudy
 from db.predictions import Prediction
 from db.states import JobState, Role
 from tests import training_world
@@ -31,6 +31,7 @@ class World:
     failed_job: uuid.UUID
     study: uuid.UUID
     prediction: uuid.UUID
+    checkpoint: uuid.UUID
     trained: training_world.TrainingWorld
     dataset: uuid.UUID
     refused_dataset: uuid.UUID
@@ -49,6 +50,13 @@ class World:
             f"/studies/{self.study}": Role.CLINICIAN,
             f"/predictions/{self.prediction}": Role.CLINICIAN,
             "/model": Role.SUBMITTER,
+            "/checkpoints": Role.ADMIN,
+            "/checkpoints?at=2001-01-01T00:00": Role.CLINICIAN,
+            f"/checkpoints/{self.checkpoint}": Role.ADMIN,
+            f"/checkpoints/{self.checkpoint}/promote": Role.ADMIN,
+            f"/checkpoints/{self.checkpoint}/results": Role.ADMIN,
+            f"/checkpoints/{self.checkpoint}/shadow": Role.ADMIN,
+            "/checkpoints/import": Role.ADMIN,
             "/sweeps": Role.CLINICIAN,
             "/sweeps/new?file=thesis.yaml": Role.ADMIN,
             f"/sweeps/{self.trained.finished}": Role.ADMIN,
@@ -98,10 +106,12 @@ def populate(site: Site) -> World:
     with site.database.read() as session:
         study = session.scalars(select(JobStudy.study_id).where(JobStudy.job_id == jobs[0])).first()
         prediction = session.scalars(select(Prediction.id).where(Prediction.job_id == jobs[0])).first()
+        checkpoint = session.scalars(select(Job.checkpoint_id).where(Job.id == jobs[0])).one()
     assert study is not None
+    assert checkpoint is not None
     assert prediction is not None
     trained = training_world.plant(site.database)
-    return World(jobs[0], jobs[1], jobs[2], study, prediction, trained, *_datasets(site))
+    return World(jobs[0], jobs[1], jobs[2], study, prediction, checkpoint, trained, *_datasets(site))
 
 
 def _datasets(site: Site) -> tuple[uuid.UUID, uuid.UUID]:

@@ -41,7 +41,6 @@ def second_model(site: Site) -> Checkpoint:
     return wait_for(registered, 30)
 
 
-
 def test_promoted_rolled_back_marked_and_run_again(visit: Callable[..., Visitor], site: Site, world: World) -> None:
     other = second_model(site)
     visitor = visit(Role.ADMIN)

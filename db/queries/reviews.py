@@ -176,6 +176,16 @@ def newest_of(session: Session, instance_ids: Sequence[uuid.UUID]) -> dict[uuid.
     return found
 
 
+def newest_of_study(session: Session, study_id: uuid.UUID) -> dict[uuid.UUID, Decision]:
+    """The standing decision of each slice of a study that has one; one query, however many slices there are."""
+    query = _standing().join(Instance, Instance.id == SliceLabel.instance_id).where(Instance.study_id == study_id)
+    return {
+        row.SliceLabel.instance_id: _decision(row.SliceLabel, row.User)
+        for row in session.execute(query)
+        if row.SliceLabel.label != WITHDRAWN
+    }
+
+
 def history(session: Session, instance_id: uuid.UUID) -> list[Decision]:
     """Every decision about a slice, the newest first."""
     rows = session.execute(

@@ -349,7 +349,7 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
         series=[SeriesView(item, by_series[item.id]) for item in series],
         jobs=jobs,
         checkpoints=checkpoints,
-        labels=reviews.newest_of(session, [item.instance.id for found in by_series.values() for item in found]),
+        labels=reviews.newest_of_study(session, study.id),
     )
 
 

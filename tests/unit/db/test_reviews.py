@@ -67,6 +67,8 @@ def test_the_newest_stands_and_every_row_stays(database: Database) -> None:
     assert standing(database, one) == "glioma"
     with database.read() as session:
         assert [item.label for item in reviews.history(session, one)] == ["glioma", NOT_ASSESSABLE, "glioma"]
+        study_id = session.get_one(Instance, one).study_id
+        assert reviews.newest_of_study(session, study_id) == reviews.newest_of(session, [one])
 
 
 def test_a_decision_that_was_not_seen_is_not_overwritten(database: Database) -> None:

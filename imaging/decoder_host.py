@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -32,11 +33,11 @@ import pylibjpeg
 
 from imaging import decoder_wire as wire
 from imaging.dicom_plain import read_plain
-from imaging.frames import Pixels
+from imaging.frames import Frame, Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.quiet import silence_decoders
-from imaging.reading import inspect, read_frame
+from imaging.reading import inspect, iter_frames
 
 _MAX_CONFIGURATION_BYTES = 64 * 1024
 _GONE_WITHIN_S = 2.0
@@ -160,7 +161,7 @@ def _bind(allowance: Allowance) -> None:
 
 
 def _serve(owner: socket.socket, memory: mmap.mmap, limits: Limits, allowance: Allowance) -> None:
-    requests, pixels = wire.Stream(owner), _Pixels(memory)
+    requests, pixels, last = wire.Stream(owner), _Pixels(memory), LastFile(limits)
     while True:
         try:
             wanted, first, index, length = wire.REQUEST.unpack(requests.take(wire.REQUEST.size))
@@ -174,7 +175,7 @@ def _serve(owner: socket.socket, memory: mmap.mmap, limits: Limits, allowance: A
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
         # Neither signal has a handler: the system ends this process, whatever the library is doing.
         signal.setitimer(signal.ITIMER_REAL, allowance.wall_s)
-        reply = wire.later_reply() if pixels.full else _answer(wanted, path, index, pixels, limits, allowance)
+        reply = wire.later_reply() if pixels.full else _answer(wanted, path, index, last, pixels, limits, allowance)
         signal.setitimer(signal.ITIMER_REAL, 0)
         owner.sendall(reply)
 
@@ -202,15 +203,60 @@ class _Pixels:
         return reply
 
 
-def _answer(wanted: int, path: Path, index: int, pixels: _Pixels, limits: Limits, allowance: Allowance) -> bytes:
+class LastFile:
+    """The file that was read last, kept open: the frames of one file are mostly asked for one after another.
+
+    Args:
+        limits: Bounds.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._key: tuple[int, ...] | None = None
+        self._frames: Iterator[Frame] = iter(())
+        self._index = 0
+
+    def frame(self, path: Path, index: int) -> Frame:
+        """Decode a frame, as :func:`imaging.reading.read_frame` does."""
+        key = _key_of(path)
+        if key is None or key != self._key:
+            self._close()
+            self._frames = iter_frames(path, self._limits, self._wanted())
+        self._key, self._index = key, index
+        try:
+            return next(self._frames)
+        except BaseException:
+            self._close()
+            raise
+
+    def _wanted(self) -> Iterator[int]:
+        while True:
+            yield self._index
+
+    def _close(self) -> None:
+        self._key, self._frames = None, iter(())  # what it was goes, and closes its file
+
+
+def _key_of(path: Path) -> tuple[int, ...] | None:
+    """What a file keeps for as long as it is the same; None when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _answer(
+    wanted: int, path: Path, index: int, last: LastFile, pixels: _Pixels, limits: Limits, allowance: Allowance
+) -> bytes:
     try:
         if wanted == wire.Wanted.INFO:
             return wire.info_reply(inspect(path, limits))
         if wanted == wire.Wanted.PIXELS:
             plain = read_plain(path, limits) if index == 0 else None
-            values = read_frame(path, index, limits).pixels if plain is None else plain
+            values = last.frame(path, index).pixels if plain is None else plain
             return pixels.put(values, wire.pixels_reply(*values.shape))
-        frame = read_frame(path, index, limits)
+        frame = last.frame(path, index)
         return pixels.put(frame.pixels, wire.frame_reply(frame))
     except RejectedFile as rejection:
         if rejection.reason is Reason.MEMORY:

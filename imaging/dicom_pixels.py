@@ -36,7 +36,7 @@ def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable
         header: The opened file.
         layout: Its checked layout.
         limits: Bounds.
-        indices: Frames wanted, counted from 0; None for all.
+        indices: Frames wanted, counted from 0; None for all. Each is asked for when its frame is.
 
     Yields:
         Grey frames with their geometry.
@@ -44,22 +44,24 @@ def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable
     Raises:
         RejectedFile: The pixels are damaged, or a frame was asked for that is not there.
     """
-    wanted = list(range(layout.frames) if indices is None else indices)
-    for index in wanted:
+    for index in range(layout.frames) if indices is None else indices:
         if not 0 <= index < layout.frames:
             raise RejectedFile(Reason.FRAME_MISSING, frame=index, frames=layout.frames)
+        yield _frame(header, layout, index, limits)
+
+
+def _frame(header: Header, layout: Layout, index: int, limits: Limits) -> Frame:
     try:
-        for index, stored in zip(wanted, _decoded(header, layout, wanted), strict=True):
-            pixels, rule = _displayed(header, layout, stored, index, limits)
-            where = geometry_of(header.dataset, index, layout.frames)
-            yield Frame(
-                pixels=np.ascontiguousarray(pixels),
-                index=index,
-                plane=where.plane,
-                position_mm=where.position_mm,
-                spacing_mm=where.spacing_mm,
-                intensity=rule,
-            )
+        pixels, rule = _displayed(header, layout, _decoded(header, layout, index), index, limits)
+        where = geometry_of(header.dataset, index, layout.frames)
+        return Frame(
+            pixels=np.ascontiguousarray(pixels),
+            index=index,
+            plane=where.plane,
+            position_mm=where.position_mm,
+            spacing_mm=where.spacing_mm,
+            intensity=rule,
+        )
     except MemoryError as error:
         raise RejectedFile(Reason.MEMORY) from error
     except MALFORMED as error:
@@ -71,8 +73,8 @@ def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable
         raise RejectedFile(Reason.DAMAGED, found="DICOM") from None
 
 
-def _decoded(header: Header, layout: Layout, wanted: list[int]) -> Iterator[NDArray[Any]]:
-    """Let pydicom's decoders make arrays of shape (rows, columns) or (rows, columns, 3)."""
+def _decoded(header: Header, layout: Layout, index: int) -> NDArray[Any]:
+    """Let pydicom's decoders make an array of shape (rows, columns) or (rows, columns, 3)."""
     options = as_pixel_options(header.dataset)
     # An extended offset table may point anywhere in the file, past the streams that were checked; do without it.
     options.pop("extended_offsets", None)
@@ -88,11 +90,11 @@ def _decoded(header: Header, layout: Layout, wanted: list[int]) -> Iterator[NDAr
     )
     header.stream.seek(layout.value_at)
     decoder = get_decoder(header.transfer_syntax)
-    for stored, _ in decoder.iter_array(header.stream, indices=wanted, raw=False, **options):
-        if stored.shape[:2] != (layout.rows, layout.columns):
-            found = "x".join(str(side) for side in stored.shape)
-            raise RejectedFile(Reason.FRAME_MISMATCH, announced=f"{layout.columns} x {layout.rows}", found=found)
-        yield stored
+    ((stored, _),) = decoder.iter_array(header.stream, indices=[index], raw=False, **options)
+    if stored.shape[:2] != (layout.rows, layout.columns):
+        found = "x".join(str(side) for side in stored.shape)
+        raise RejectedFile(Reason.FRAME_MISMATCH, announced=f"{layout.columns} x {layout.rows}", found=found)
+    return stored
 
 
 def _displayed(

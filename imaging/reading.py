@@ -71,7 +71,8 @@ def iter_frames(source: Source, limits: Limits, indices: Iterable[int] | None = 
     Args:
         source: Path of a file, or its bytes.
         limits: Bounds.
-        indices: Frames wanted, counted from 0; None for all.
+        indices: Frames wanted, counted from 0; None for all. Each is asked for when its frame is, so that whoever
+            reads one frame after another need not know the next one.
 
     Yields:
         Grey frames in the order asked for.

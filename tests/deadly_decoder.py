@@ -12,21 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-import imaging.decoder_host
-import imaging.reading
+from imaging.decoder_host import LastFile, main
 from imaging.frames import Frame
-from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
 
 KILLED, SEGFAULT, HANGS, SPINS, BOMB, MISTAKE, GARBLED, FROZEN, ABORTS, EXITS = range(61, 71)
 NAN = 71
 
-_read_frame = imaging.reading.read_frame
+_frame = LastFile.frame
 
 
-def deadly_read_frame(path: Path, index: int, limits: Limits) -> Frame:
+def deadly_frame(last: LastFile, path: Path, index: int) -> Frame:
     """Decodes a picture, or dies of it."""
-    frame = _read_frame(path, index, limits)
+    frame = _frame(last, path, index)
     rows = frame.pixels.shape[0]
     if rows == KILLED:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -58,5 +56,5 @@ def deadly_read_frame(path: Path, index: int, limits: Limits) -> Frame:
 
 
 if __name__ == "__main__":
-    vars(imaging.decoder_host)["read_frame"] = deadly_read_frame
-    sys.exit(imaging.decoder_host.main())
+    type.__setattr__(LastFile, "frame", deadly_frame)
+    sys.exit(main())

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from imaging import decoder_wire as wire
 from imaging import decoders
@@ -106,6 +107,28 @@ def test_files_are_read_as_without_a_pool(pool: Decoders, tmp_path: Path) -> Non
         assert found.pixels.flags.owndata, "a copy: the decoder's memory is used again"
         facts = ("index", "plane", "position_mm", "spacing_mm", "intensity")
         assert [getattr(found, name) for name in facts] == [getattr(expected, name) for name in facts]
+
+
+def test_a_file_of_many_frames_is_opened_once_and_a_changed_one_again(tmp_path: Path) -> None:
+    count = 300
+    ds = mr(np.stack([np.full((8, 8), number, np.uint16) for number in range(count)]), WindowCenter=2048)
+    ds.WindowWidth = 4096
+    ds.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(count)]
+    path = tmp_path / "many.dcm"
+    path.write_bytes(to_bytes(ds))
+    with Decoders(LIMITS, Allowance(), lanes=1) as own:
+        own.inspect(path)
+        started = time.monotonic()
+        read_frame(path, 0, LIMITS)
+        alone_s = time.monotonic() - started
+        started = time.monotonic()
+        found = own.read_pixels([(path, index) for index in range(count)])
+        assert time.monotonic() - started < max(1.0, 0.5 * count * alone_s)
+        values = [round(float(one[0, 0]) * 4095) for one in found if not isinstance(one, RejectedFile)]
+        assert values == list(range(count))
+        assert isinstance(own.read_pixels([(path, count), (path, 3)])[1], np.ndarray), "a frame too many harms no other"
+        path.write_bytes(to_bytes(mr(ramp(), WindowCenter=2048, WindowWidth=4096)))
+        np.testing.assert_array_equal(own.read_frame(path, 0).pixels, read_frame(path, 0, LIMITS).pixels)
 
 
 def test_refusals_come_out_with_their_facts(pool: Decoders, tmp_path: Path) -> None:

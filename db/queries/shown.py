@@ -62,12 +62,6 @@ def study_checkpoints(session: Session, study_id: uuid.UUID) -> list[StudyCheckp
     return sorted(found, key=rank)
 
 
-def shown_checkpoint(session: Session, study_id: uuid.UUID) -> Checkpoint | None:
-    """The checkpoint whose results a study's page shows unless another one is asked for; None without results."""
-    found = study_checkpoints(session, study_id)
-    return found[0].checkpoint if found else None
-
-
 def adopt(
     session: Session, job_id: uuid.UUID, checkpoint_id: uuid.UUID, instance_ids: Sequence[uuid.UUID] | None = None
 ) -> None:

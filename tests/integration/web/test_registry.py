@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from db.base import utc_now
 from db.checkpoints import Checkpoint
 from db.predictions import Prediction
 from db.queries import promotions
+from db.registry import Comparison
+from db.states import RequestState
 from db.users import AuditEvent
 from inference import artefact
 from tests.web_world import PASSWORD, World
@@ -245,3 +248,43 @@ def test_a_model_goes_out_as_one_file_and_comes_in_again(world: World, other: Ch
     problem = take_in(b"x", "kind=weights&network=densenet121&class_names=glioma", 422)
     assert problem["fields"] == "class_names, activation, units"
     assert take_in(b"", "file_name=x", 422)["code"] == "one_file"
+
+
+def test_the_promote_page_shows_how_the_two_compare(world: World, other: Checkpoint) -> None:
+    side = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95}, "confusion": {"glioma": {"glioma": 9, "": 1}}}
+    result = {
+        "run": "thesis-adam",
+        "dataset": "public-axial",
+        "slices": 10,
+        "patients": 4,
+        "labels": ["glioma"],
+        "candidate": {**side, "ms_per_slice": 3.25},
+        "reference": {**side, "ms_per_slice": 4.5},
+        "mcnemar": {"only_a": 7, "only_b": 1, "p_value": 0.0703125},
+        "training": {"candidate": "held_back", "reference": "unknown"},
+        "outcomes": [],
+    }
+    page = browse(world, "ada")
+    address = f"/checkpoints/{other.id}/promote"
+    with world.database.write() as db:  # as a model of ours has them
+        measured = {"test": {"metrics": {"accuracy": side["accuracy"]}, "slices": 10, "patients": 4}}
+        db.get_one(Checkpoint, other.id).manifest = {**other.manifest, "metrics": measured}
+    assert "90.0" in page(f"/checkpoints/{other.id}")
+    assert "Neither model was trained here" in page(address)
+    with world.database.write() as db:
+        serving = promotions.newest_promotion(db)
+        assert serving is not None
+        row = Comparison(
+            candidate_id=other.id, reference_id=serving.checkpoint_id, state=RequestState.DONE, result=result
+        )
+        row.finished_at = row.created_at = utc_now()
+        db.add(row)
+    text = page(address)
+    for said in ("thesis-adam", "10 slices", "4 patients", "p = 0.07", "may be chance", "which would flatter it"):
+        assert said in text, said
+    found = world.json(world.people["clara"], f"{API}/{other.id}/comparison")
+    assert (found["state"], found["result"]["mcnemar"]["only_a"]) == ("done", 7)
+    with world.database.write() as db:
+        newest = db.get_one(Comparison, row.id)
+        newest.state, newest.failure_code = RequestState.FAILED, "model_missing"
+    assert "The comparison failed." in page(address)

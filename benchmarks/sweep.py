@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     facts = machine(PACKAGES)
+    device = "gpu" if has_gpu() else "cpu"  # imports TensorFlow, which neither way shall pay for
     scenarios = [_bounded(s, options) for s in load_scenarios(ROOT / "config/scenarios/thesis.yaml").scenarios]
     with tempfile.TemporaryDirectory(prefix="neurosight-bench-") as folder:
         material = _material(scenarios[0], options, Path(folder))
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         theirs = _timed(lambda: _one_at_a_time(scenarios, material, pictures, options))
     random = sorted({s.network for s in scenarios if s.weights == "none"})
     print(
-        f"\n{facts}\ndevice: {'gpu' if has_gpu() else 'cpu'}, {options.threads} threads\n"
+        f"\n{facts}\ndevice: {device}, {options.threads} threads\n"
         f"work: {len(scenarios)} scenarios x {options.epochs} epochs x {items} items of {slices['train']} slices, "
         f"{slices['validation']} validation slices, {options.size} x {options.size} pixels"
         + (f"; random weights for {', '.join(random)} (the work is the same)" if random else "")

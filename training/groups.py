@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ import numpy as np
 from training.cache import DEFAULT_MAX_BYTES, ArrayCache
 from training.datasets import prepare_all
 from training.errors import RunError
-from training.failures import RunFailure, failure_of
+from training.failures import Code, RunFailure, failure_of
 from training.features import FeatureFeed, Sources
 from training.learner import Learner
 from training.lockstep import Lane, open_lane, train
@@ -117,14 +117,15 @@ def train_group(
     _prepare_tensorflow(threads)
     group = _Group(scenarios, material, folder, recorders, [d for d in (weights_dir, models_dir) if d], threads, ended)
     try:
-        group.train(cache_dir, max_cache_bytes)
+        way = group.way(cache_dir, max_cache_bytes)
     except Exception as error:
-        # What all share failed: the frozen part, its features, the pictures.
+        # What all share failed: the weights, the cut, the pictures.
         known = failure_of(error)
         if known is None:
             raise
-        for scenario, recorder in zip(scenarios, recorders, strict=True):
-            group.fail(scenario, recorder, RunFailure(scenario.name, *known))
+        group.fail_all(*known)
+    else:
+        group.train(way)
     return [group.ends[scenario.name] for scenario in scenarios]
 
 
@@ -150,6 +151,25 @@ def fit(
     if isinstance(end, RunFailure):
         raise RunError(end.detail)
     return end
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What the runs of a group share.
+
+    Attributes:
+        feed: The batches.
+        learner: Makes what a run trains.
+        frozen_digest: Of the weights that do not learn.
+        frozen: These weights, by path.
+        lockstep: Whether the runs are trained side by side, or one after another to spare memory.
+    """
+
+    feed: Feed
+    learner: Callable[[Scenario], Learner]
+    frozen_digest: str
+    frozen: Weights
+    lockstep: bool
 
 
 class _Group:
@@ -181,55 +201,54 @@ class _Group:
         )
         self._labels = np.array([shared.class_names.index(s.label) for s in validation], np.int64)
 
-    def train(self, cache_dir: Path, max_cache_bytes: int) -> None:
-        """Train all runs, in the way that their scenarios say."""
-        shared = self._runs[0][0]
+    def way(self, cache_dir: Path, max_cache_bytes: int) -> "_Way":
+        """What the runs share, in the way that their scenarios say."""
+        shared, folders = self._runs[0][0], self._folders
         if shared.learns == "all":
             pictures = PictureFeed(shared, self._sources.train(), self._sources.validation())
-            self._lockstep(self._runs, pictures, "", {}, lambda s: whole_learner(s, self._folders, pictures.steps))
-            return
+            return _Way(pictures, lambda s: whole_learner(s, folders, pictures.steps), "", {}, lockstep=False)
         head = shared.learns == "head"
-        frozen = (frozen_backbone if head else frozen_prefix)(shared, self._folders)
+        frozen = (frozen_backbone if head else frozen_prefix)(shared, folders)
         feed = FeatureFeed(shared, frozen.part, self._sources, ArrayCache(cache_dir, max_cache_bytes))
-        digest = frozen.part.digest
-        if head:
-            channels = int(frozen.part.model.output_shape[-1])
-            self._lockstep(
-                self._runs, feed, digest, frozen.weights, lambda s: head_learner(s, self._folders, feed.steps, channels)
+        channels = int(frozen.part.model.output_shape[-1])
+
+        def learner(scenario: Scenario) -> Learner:
+            if head:
+                return head_learner(scenario, folders, feed.steps, channels)
+            return suffix_learner(scenario, folders, feed.steps)
+
+        return _Way(feed, learner, frozen.part.digest, frozen.weights, lockstep=head)
+
+    def train(self, way: "_Way") -> None:
+        """Train all runs, side by side or one after another."""
+        for runs in [self._runs] if way.lockstep else [[run] for run in self._runs]:
+            lanes = [lane for scenario, recorder in runs if (lane := self._lane(way, scenario, recorder))]
+            if lanes:
+                train(lanes, way.feed, self._labels, self._threads, self._note)
+
+    def fail_all(self, code: Code, detail: str) -> None:
+        """Every run fails of the same."""
+        for scenario, recorder in self._runs:
+            self._fail(scenario, recorder, code, detail)
+
+    def _lane(self, way: "_Way", scenario: Scenario, recorder: Recorder) -> Lane | None:
+        """A run, ready to begin or to go on; None when it failed, alone."""
+        path, fingerprint = state_path(self._folder, scenario), self._material.fingerprint
+        try:
+            return open_lane(
+                scenario, way.learner(scenario), fingerprint, way.frozen_digest, way.frozen, path, recorder
             )
-            return
-        for run in self._runs:
-            self._lockstep([run], feed, digest, frozen.weights, lambda s: suffix_learner(s, self._folders, feed.steps))
+        except Exception as error:
+            known = failure_of(error)
+            if known is None:
+                raise
+            self._fail(scenario, recorder, *known)
+            return None
 
-    def fail(self, scenario: Scenario, recorder: Recorder, failure: RunFailure) -> None:
-        """Note the failure of a run that has not ended yet."""
-        if scenario.name not in self.ends:
-            log.warning("%s failed (%s): %s", failure.name, failure.code, failure.detail)
-            recorder.failed(failure.code, failure.detail)
-            self._note(failure)
-
-    def _lockstep(
-        self,
-        runs: Sequence[tuple[Scenario, Recorder]],
-        feed: Feed,
-        frozen_digest: str,
-        frozen: Weights,
-        learner: Callable[[Scenario], Learner],
-    ) -> None:
-        """Train some runs side by side; one that cannot begin fails alone."""
-        lanes: list[Lane] = []
-        for scenario, recorder in runs:
-            try:
-                path = state_path(self._folder, scenario)
-                fingerprint = self._material.fingerprint
-                lanes.append(open_lane(scenario, learner(scenario), fingerprint, frozen_digest, frozen, path, recorder))
-            except Exception as error:
-                known = failure_of(error)
-                if known is None:
-                    raise
-                self.fail(scenario, recorder, RunFailure(scenario.name, *known))
-        if lanes:
-            train(lanes, feed, self._labels, self._threads, self._note)
+    def _fail(self, scenario: Scenario, recorder: Recorder, code: Code, detail: str) -> None:
+        log.warning("%s failed (%s): %s", scenario.name, code, detail)
+        recorder.failed(code, detail)
+        self._note(RunFailure(scenario.name, code, detail))
 
     def _note(self, end: RunResult | RunFailure) -> None:
         self.ends[end.name] = end

@@ -78,7 +78,11 @@ class Learner:
         def score(inputs: Any) -> Any:
             return tf.cast(model(inputs, training=False), tf.float32)
 
-        self._train_step, self._score = tf.function(train_step), tf.function(score)
+        # Batches of validation differ in length only: one graph serves them all.
+        shape = model.input_shape
+        signature = [tf.TensorSpec(shape, tf.float32)] if None not in shape[1:] else None
+        self._train_step = tf.function(train_step)
+        self._score = tf.function(score, input_signature=signature)
 
     def step(self, inputs: Any, targets: Any, epoch: int, number: int) -> float:
         """One step.

@@ -57,6 +57,10 @@ class Rates:
         """Median rate of a way."""
         return statistics.median(self.values[name])
 
+    def cpu_median(self, name: str) -> float:
+        """Median of a way's CPU milliseconds a slice."""
+        return statistics.median(self.cpu_ms[name])
+
     def ratio(self, name: str, to: str) -> float:
         """Median over the rounds of one way's rate divided by another's in the same round."""
         return statistics.median(a / b for a, b in zip(self.values[name], self.values[to], strict=True))
@@ -125,7 +129,7 @@ def table(rates: Rates, base: str) -> str:
     for name, values in rates.values.items():
         lines.append(
             f"{name:<{width}}  {rates.median(name):9.2f}  {min(values):8.2f}  {max(values):8.2f}  "
-            f"{rates.ratio(name, base):8.3f}  {statistics.median(rates.cpu_ms[name]):7.2f}  "
+            f"{rates.ratio(name, base):8.3f}  {rates.cpu_median(name):7.2f}  "
             f"{rates.cpu_ratio(name, base):8.3f}"
         )
     return "\n".join(lines)

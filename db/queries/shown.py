@@ -18,7 +18,7 @@ from db.jobs import Job, JobSlice
 from db.predictions import Prediction
 from db.queries import withdrawals
 from db.queries.visibility import shown_predictions
-from db.registry import Withdrawal
+from db.registry import ShadowRun, Withdrawal
 from db.states import Purpose, SliceState
 from db.studies import Instance
 
@@ -84,7 +84,7 @@ def adopt(
         update(Prediction)
         .where(
             Prediction.checkpoint_id == checkpoint_id,
-            Prediction.job_id.in_(select(Job.id).where(Job.purpose == Purpose.SHADOW)),
+            Prediction.job_id.in_(select(ShadowRun.job_id)),
             wanted,
         )
         .values(job_id=job_id)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
 from db.predictions import Prediction
+from db.registry import ShadowRun
 from db.states import Purpose, Role
 from db.studies import Instance, Study
 
@@ -49,8 +50,8 @@ def shown_predictions() -> ColumnElement[bool]:
     When a job asks for a result that a shadow run has made before, it takes it over (`db.queries.shown.adopt`), so
     that the job of a prediction says it all.
     """
-    shadows = select(Job.id).where(Job.purpose == Purpose.SHADOW)
-    return or_(Prediction.job_id.is_(None), Prediction.job_id.not_in(shadows))
+    # Each shadow job has its row there, and there are few: jobs are many and would have to be searched.
+    return or_(Prediction.job_id.is_(None), Prediction.job_id.not_in(select(ShadowRun.job_id)))
 
 
 def visible_studies(viewer: Viewer) -> ColumnElement[bool]:

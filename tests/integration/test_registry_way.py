@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select, true
 
@@ -292,6 +293,31 @@ def test_a_period_and_the_size_of_a_job_bound_what_is_run_again(
     assert (made.slices, made.studies, made.more) == (3, 1, True)
     turn(context, 60)
     assert [shown_of(database, study) for study in (oldest, middle, newest)] == ["tiny", "other", "tiny"]
+
+
+def test_a_third_model_comes_into_memory_only_when_one_has_gone(
+    work: Settings, context: Context, database: Database
+) -> None:
+    context.predictors.follow()
+    second, third = another(work, database, "second"), another(work, database, "third")
+    promote(database, second)
+    context.predictors.follow()
+    first = promote_tiny(work)
+    with context.predictors.use(first) as predictor:  # a job that pinned it is under way
+        promote(database, third)
+        context.predictors.follow()
+        assert context.predictors.serving == third.id
+        assert context.predictors.facts()["models_loaded"] == 2
+        (said,) = predictor.predict([np.zeros((64, 64), np.float32)])
+        assert said.probabilities
+    # A file that is gone costs none of the models that are there.
+    fourth = another(work, database, "fourth")
+    context.blobs.delete(fourth.digest)
+    with database.write() as session:
+        checkpoints.promote(session, fourth.digest, by=None, reason="before it was deleted")
+    context.predictors.follow()
+    assert context.predictors.serving == third.id
+    assert context.predictors.facts()["models_loaded"] == 2
 
 
 def test_a_promoted_file_that_was_deleted_by_hand_loses_nothing(work: Settings, database: Database) -> None:

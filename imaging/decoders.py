@@ -10,7 +10,6 @@ plain it looks: what a file is, only reading it tells.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import mmap
 import os
@@ -18,11 +17,6 @@ import queue
 import signal
 import socket
 import struct
-import subprocess
-import sys
-import tempfile
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +27,7 @@ from typing import Final, Generic, Self, TypeVar
 import numpy as np
 
 from imaging import decoder_wire as wire
+from imaging.decoder_processes import Host, HostGone, Hosts, pixel_memory
 from imaging.frames import Frame, ImageInfo, Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
@@ -41,25 +36,16 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-PROGRAM = "imaging.decoder_host"
-"""Module that is run as the host; tests have one with decoders that die."""
-
 FILES_A_LIFE: Final = 1000
 """After so many files a decoder is replaced, so that what libraries leak stays small."""
 
 GRACE_S = 5.0
 """So long after its time a decoder that did not end by itself is ended."""
 
-_ROOT = Path(__file__).resolve().parent.parent
-_START_S = 60.0
-_COMMAND_S = 15.0
 _TRIES = 3
 _TOGETHER = 16
 _KEPT_BYTES = 16 * 1024 * 1024
 _TOO_LONG = frozenset({signal.SIGALRM, signal.SIGXCPU})
-# The decoders get no secrets: of the environment only what finding Python and its libraries needs.
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
-_ENVIRONMENT_PREFIXES = ("LC_", "PYTHON", "LD_", "DYLD_", "OPENBLAS_")
 
 
 class DecodersUnavailable(Exception):
@@ -79,7 +65,7 @@ class Decoders:
 
     def __init__(self, limits: Limits, allowance: Allowance, lanes: int = 0) -> None:
         self.limits, self.allowance = limits, allowance
-        self._hosts = _Hosts(limits, allowance)
+        self._hosts = Hosts(limits, allowance)
         self._lanes: queue.LifoQueue[_Lane] = queue.LifoQueue()
         self._closed = False
         self._count = lanes or len(os.sched_getaffinity(0))
@@ -187,111 +173,14 @@ def _only(answers: list[T | RejectedFile]) -> T:
     return answer
 
 
-class _Hosts:
-    """The one host in use; a new one when it is gone."""
-
-    def __init__(self, limits: Limits, allowance: Allowance) -> None:
-        self._configuration = wire.configuration(limits, allowance)
-        self._lock = threading.Lock()
-        self._host: _Host | None = None
-        # Room for the largest frame that the limits allow; the system gives memory only to what is used of it.
-        self.pixel_bytes = wire.room_for(1, min(limits.max_pixels, limits.max_side**2))
-
-    def current(self) -> _Host:
-        with self._lock:
-            if self._host is None:
-                self._host = _Host(self._configuration)
-            return self._host
-
-    def give_up(self, host: _Host) -> None:
-        with self._lock:
-            if self._host is host:
-                self._host = None
-        host.close()
-
-    def close(self) -> None:
-        with self._lock:
-            host, self._host = self._host, None
-        if host is not None:
-            host.close()
-
-
-class _HostGone(Exception):
-    """The host does not answer."""
-
-
-class _Host:
-    """A running host process and the channel to it."""
-
-    def __init__(self, configuration: bytes) -> None:
-        self._lock = threading.Lock()
-        self._ready = False
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", PROGRAM, str(theirs.fileno())],
-                cwd=_ROOT,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        self.pid = process.pid
-        self.close = weakref.finalize(self, _finish, process, self._channel)
-        self._channel.settimeout(_START_S)
-        try:
-            self._channel.sendall(configuration)
-        except OSError:
-            return  # it ended at once: the first command says so
-
-    def start(self, lane: socket.socket, memory: int) -> int:
-        """Have a decoder forked; returns its process id."""
-        pid, _ = self._command(wire.Command.START, 0, (lane.fileno(), memory))
-        if not pid:
-            raise _HostGone
-        return pid
-
-    def end(self, pid: int, *, now: bool) -> int:
-        """Have a decoder ended (or its end told); returns its wait status."""
-        return self._command(wire.Command.KILL if now else wire.Command.END, pid, ())[1]
-
-    def _command(self, command: wire.Command, pid: int, descriptors: tuple[int, ...]) -> tuple[int, int]:
-        with self._lock:
-            try:
-                if not self._ready:
-                    if self._channel.recv(len(wire.READY)) != wire.READY:
-                        raise _HostGone
-                    self._channel.settimeout(_COMMAND_S)
-                    self._ready = True
-                socket.send_fds(self._channel, [wire.COMMAND.pack(command, pid)], descriptors)
-                answer = self._channel.recv(wire.ANSWER.size)
-            except OSError:
-                raise _HostGone from None
-        if len(answer) < wire.ANSWER.size:
-            raise _HostGone
-        pid, status = wire.ANSWER.unpack(answer)
-        return pid, status
-
-
-def _finish(process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-    """End a host by closing the channel to it."""
-    channel.close()
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 class _Lane:
     """A place for one decoder process, which is started when needed and replaced when it ended."""
 
-    def __init__(self, hosts: _Hosts, allowance: Allowance) -> None:
+    def __init__(self, hosts: Hosts, allowance: Allowance) -> None:
         self._hosts, self._allowance = hosts, allowance
         self._memory_file: int | None = None
         self._memory: mmap.mmap | None = None
-        self._host: _Host | None = None
+        self._host: Host | None = None
         self._socket: socket.socket | None = None
         self._pid = self._served = 0
 
@@ -301,7 +190,7 @@ class _Lane:
         while len(answers) < len(files):
             try:
                 self._some(question, files[len(answers) :][:_TOGETHER], answers)
-            except _HostGone:
+            except HostGone:
                 self._forget_host()
                 hosts_lost += 1
                 if hosts_lost == _TRIES:
@@ -350,7 +239,7 @@ class _Lane:
             answers.append(rejection)
 
     def close(self) -> None:
-        with suppress(_HostGone):
+        with suppress(HostGone):
             self._end(now=True)
         if self._memory is not None:
             self._memory.close()
@@ -364,7 +253,7 @@ class _Lane:
             return self._socket
         self._end(now=True)
         if self._memory_file is None:
-            self._memory_file = _pixel_memory(self._hosts.pixel_bytes)
+            self._memory_file = pixel_memory(self._hosts.pixel_bytes)
             self._memory = mmap.mmap(self._memory_file, self._hosts.pixel_bytes)
         self._host = self._hosts.current()
         self._socket, theirs = socket.socketpair()
@@ -432,25 +321,3 @@ class _Lane:
 def _set_timeout(owner: socket.socket, seconds: float) -> None:
     whole = int(seconds)
     owner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", whole, int((seconds - whole) * 1e6)))
-
-
-def _pixel_memory(size: int) -> int:
-    """Make memory that can be shared by descriptor; a decoder cannot shrink it under our feet."""
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile() as file:
-            memory = os.dup(file.fileno())
-        os.ftruncate(memory, size)
-        return memory
-    memory = os.memfd_create("neurosight-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(memory, size)
-    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return memory
-
-
-def _environment() -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
-    }
-    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

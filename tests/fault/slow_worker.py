@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any
 
+import imaging.decoder_processes
 import imaging.decoders
 import inference.engines
 import inference.predictor
@@ -56,7 +57,7 @@ def deadly_read_pixels(*arguments: Any) -> list[Pixels | RejectedFile]:
 
 vars(inference.predictor)["choose"] = slow_choose
 type.__setattr__(imaging.decoders.Decoders, "read_pixels", deadly_read_pixels)
-vars(imaging.decoders)["PROGRAM"] = os.environ.get("NS_TEST_DECODERS", imaging.decoders.PROGRAM)
+vars(imaging.decoder_processes)["PROGRAM"] = os.environ.get("NS_TEST_DECODERS", imaging.decoder_processes.PROGRAM)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from imaging import decoder_processes, decoders
 from imaging import decoder_wire as wire
-from imaging import decoders
 from imaging.decoders import Decoders, DecodersUnavailable
 from imaging.frames import DicomFacts, Frame, FrameGeometry, Identity, ImageInfo, Kind
 from imaging.limits import MIB, Allowance, Limits
@@ -42,7 +42,7 @@ def picture(folder: Path, rows: int = 40) -> Path:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Decoders]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoders, "PROGRAM", "tests.deadly_decoder")
+        patch.setattr(decoder_processes, "PROGRAM", "tests.deadly_decoder")
         with Decoders(LIMITS, ALLOWANCE, lanes=2) as made:
             yield made
 
@@ -195,7 +195,7 @@ def test_a_decoder_that_neither_answers_nor_ends_is_ended(
     monkeypatch.setattr(decoders, "GRACE_S", 0.1)
     pool.inspect(picture(tmp_path))
     with Decoders(LIMITS, Allowance(wall_s=0.5), lanes=1) as own:
-        monkeypatch.setattr(decoders, "PROGRAM", "tests.deadly_decoder")
+        monkeypatch.setattr(decoder_processes, "PROGRAM", "tests.deadly_decoder")
         with pytest.raises(RejectedFile, match="seconds allowed") as caught:
             own.read_frame(picture(tmp_path, deadly.FROZEN), 0)
         assert caught.value.reason is Reason.DECODER_TIME
@@ -230,7 +230,7 @@ def test_decoders_are_replaced_now_and_then(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_decoders_that_cannot_start_are_no_fault_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "PROGRAM", "tests.no_such_program")
+    monkeypatch.setattr(decoder_processes, "PROGRAM", "tests.no_such_program")
     with (
         Decoders(LIMITS, ALLOWANCE, lanes=1) as own,
         pytest.raises(DecodersUnavailable, match="do not start or do not stay"),
@@ -247,7 +247,7 @@ def test_decoders_know_no_secrets_and_write_no_files(pool: Decoders, tmp_path: P
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         assert b"NEUROSIGHT" not in environment
         assert {item.split(b"=")[0] for item in environment.split(b"\0") if item} <= {
-            name.encode() for name in decoders._environment()
+            name.encode() for name in decoder_processes.environment()
         }
     for pid in processes(pool) - {host}:
         limits = Path(f"/proc/{pid}/limits").read_text()
@@ -259,9 +259,9 @@ def test_decoders_know_no_secrets_and_write_no_files(pool: Decoders, tmp_path: P
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from imaging import decoders
+from imaging import decoder_processes, decoders
 from imaging.limits import Allowance, Limits
-decoders.PROGRAM = "tests.deadly_decoder"
+decoder_processes.PROGRAM = "tests.deadly_decoder"
 pool = decoders.Decoders(Limits(), Allowance(), lanes=2)
 pool.inspect(Path(sys.argv[1]))
 print(pool._hosts.current().pid, flush=True)

@@ -52,6 +52,7 @@ def test_a_sweep_is_begun_by_hand(visit: Callable[..., Visitor], world: World) -
     text.fill("extends: thesis.yaml\nname: mine\ngrid:\n  network: [xception]\n  optimizer: [adam, sgd]\n")
     expect(page.locator("#extent")).to_contain_text("6 runs of up to 50 epochs each")
     page.get_by_label("Name").fill("By hand")
+    page.get_by_label("Data set").select_option(label="public-axial (1829 slices)")
     page.get_by_role("button", name="Begin the sweep").click()
     expect(page.get_by_role("heading", name="By hand")).to_be_visible()
     expect(page.locator("#progress")).to_contain_text("being planned")

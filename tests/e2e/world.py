@@ -110,7 +110,7 @@ def populate(site: Site) -> World:
     assert study is not None
     assert checkpoint is not None
     assert prediction is not None
-    trained = training_world.plant(site.database)
+    trained = training_world.plant(site.database, most=9)
     return World(jobs[0], jobs[1], jobs[2], study, prediction, checkpoint, trained, *_datasets(site))
 
 

@@ -1,10 +1,10 @@
 """Reading files from outside in processes that may die of them.
 
 This module owns the pool of decoder processes of one worker, web server or command (:mod:`imaging.decoder_host` is the
-program they run): it starts them when they are first needed, hands out one file at a time, copies pixels out of shared
-memory, and turns the end of a decoder into the reason why its file is refused. A decoder that crashes or runs out of
-memory is believed only when it was fresh; one that had read other files before may have been their victim, or the
-operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process, however
+program they run): it starts them when they are first needed, hands out a few files at a time, copies pixels out of
+shared memory, and turns the end of a decoder into the reason why its file is refused. A decoder that crashes or runs
+out of memory is believed only when it was fresh; one that had read other files before may have been their victim, or
+the operating system's, and the file gets a second, fresh one. It refuses to read any file in its own process, however
 plain it looks: what a file is, only reading it tells.
 """
 

@@ -61,11 +61,9 @@ def _read(digest: str, frame_index: int) -> Pixels:
         try:
             return parts.decoders.read_frame(path, frame_index).pixels
         except RejectedFile as rejected:
-            raise Problem(
-                422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}
-            ) from rejected
+            raise unreadable(rejected) from rejected
         except DecodersUnavailable as error:
-            raise _busy() from error
+            raise busy() from error
 
 
 def _placed(instance: Instance, heatmap: Heatmap) -> Pixels:
@@ -76,12 +74,20 @@ def _placed(instance: Instance, heatmap: Heatmap) -> Pixels:
 @contextmanager
 def _decoding() -> Iterator[None]:
     if not _DECODING.acquire(timeout=15):
-        raise _busy()
+        raise busy()
     try:
         yield
     finally:
         _DECODING.release()
 
 
-def _busy() -> Problem:
+def unreadable(rejected: RejectedFile) -> Problem:
+    """What is answered when a stored file cannot be read all the same."""
+    return Problem(
+        422, "unreadable_slice", "The stored file cannot be shown: %(reason)s", facts={"reason": str(rejected)}
+    )
+
+
+def busy() -> Problem:
+    """What is answered when no decoder is free."""
     return Problem(503, "busy_pictures", "Too many pictures are being made; try again.", headers={"Retry-After": "2"})

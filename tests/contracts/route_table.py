@@ -101,6 +101,7 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/studies/<uuid:study_id>"): STUDY,
     ("GET", f"{API}/studies/<uuid:study_id>/results"): STUDY,
     ("GET", f"{API}/studies/<uuid:study_id>/results.csv"): STUDY,
+    ("GET", f"{API}/studies/<uuid:study_id>/dicom.zip"): Row(Role.CLINICIAN, "study"),
     ("GET", f"{API}/slices/<uuid:slice_id>/image.png"): SLICE,
     ("GET", f"{API}/slices/<uuid:slice_id>/decisions"): SLICE,
     ("POST", f"{API}/slices/<uuid:slice_id>/decisions"): Row(Role.CLINICIAN, "slice"),

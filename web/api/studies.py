@@ -9,6 +9,7 @@ from db.queries import results, views
 from db.queries.summaries import THRESHOLD, Summary
 from db.queries.views import StudyView
 from db.states import Role
+from web import dicom_export
 from web.access import requires, the_user
 from web.api import documents, schemas
 from web.api.jobs import CSV_DOC, csv_response, studies_csv
@@ -88,6 +89,19 @@ def results_csv(wanted: dict[str, Any], study_id: uuid.UUID) -> Response:
     with services().database.read() as db:
         find_study(db, study_id)
     return csv_response(studies_csv([study_id], wanted["checkpoint"]), f"results-{study_id}.csv")
+
+
+@blueprint.at("GET", "/studies/<uuid:study_id>/dicom.zip", problems=(404, 409, 422))
+@blueprint.takes(schemas.StudyQuery, location="query")
+@blueprint.gives(200, content_type="application/zip")
+@requires(Role.CLINICIAN)
+def dicom_zip(wanted: dict[str, Any], study_id: uuid.UUID) -> Response:
+    """The results as DICOM in a zip: a Structured Report (TID 1500) and Secondary Captures of the heatmaps.
+
+    They belong to the study as received, in new series, and say in every object that nobody has reviewed them. The
+    captures are those of the slices with the highest probability of a tumour, at most a hundred.
+    """
+    return dicom_export.download(study_id, wanted["checkpoint"])
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:

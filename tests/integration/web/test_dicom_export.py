@@ -159,6 +159,18 @@ def test_an_odd_identity_makes_valid_objects_and_no_noise(
     assert "MARKED" not in said
 
 
+def test_frames_of_one_file_are_referred_to_one_by_one(world: World) -> None:
+    both = np.stack([ramp(64, 64), ramp(64, 64)[:, ::-1]])
+    files, _ = unpacked(world, {"frames.dcm": to_bytes(mr(both))})
+    captures = [read(files[f"capture-000{number}.dcm"]) for number in (1, 2)]
+    assert [ds.SourceImageSequence[0].ReferencedFrameNumber for ds in captures] == [1, 2]
+    report = read(files["report.dcm"])
+    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == ["2.25.3"]
+    frames = [int(item.value) for item in report.iterall() if item.keyword == "ReferencedFrameNumber"]
+    assert frames == [1, 2]
+
+
 def test_pictures_without_a_study_get_one_and_it_is_said(world: World) -> None:
     files, _ = unpacked(world, pictures(2))
     report, capture = read(files["report.dcm"]), read(files["capture-0001.dcm"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
 from db.queries import accounts
 from db.queries.audit import SYSTEM
@@ -95,6 +95,7 @@ def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium found on the PATH: install the package `chromium` to run the browser tests")
+    expect.set_options(timeout=15_000)  # as for the windows: a busy machine is no fault of a page
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield opened
@@ -163,9 +164,12 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
 
 
 def user_of(site: Site, role: Role) -> str:
-    """The name of the tests' user of a role, made when it is asked for first."""
+    """The name of the tests' user of a role, made when it is asked for first; he has chosen no language."""
     name = f"test-{role}"
     with site.database.write() as session:
-        if accounts.find_user(session, name) is None:
+        known = accounts.find_user(session, name)
+        if known is None:
             accounts.create_user(session, name, PASSWORD, role, by=SYSTEM, display_name=f"Test {role}")
+        else:
+            known.locale = ""  # an earlier test may have chosen one
     return name

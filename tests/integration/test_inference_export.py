@@ -77,7 +77,7 @@ def test_disagreement_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ({}, 0, ExportError, "at least one image is needed"),
         ({"temperature": float("nan")}, 2, ValueError, "temperature must be > 0"),
-        ({"planes": ("up",)}, 2, ArtefactError, "expected one or more of axial"),
+        ({"planes": ("up",)}, 2, ArtefactError, "expected some of axial"),
         ({"metrics": {"x": float("inf")}}, 2, ArtefactError, "cannot be written as JSON"),
         ({"preprocessing": Preprocessing(size=32)}, 2, ArtefactError, "expected the network's input size, 64"),
     ],

@@ -21,7 +21,6 @@ from db.studies import Instance
 from imaging.decoders import DecodersUnavailable
 from imaging.dicom_capture import capture_ref, secondary_capture
 from imaging.dicom_out import MARK, Algorithm, ImageRef, SliceResult, StudyOfResults, derived_uid
-from imaging.dicom_results import structured_report
 from imaging.frames import ImageInfo
 from imaging.heatmaps import DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
 from imaging.outcomes import RejectedFile
@@ -117,6 +116,8 @@ def _write(body: IO[bytes], view: StudyView) -> None:
                 if result.image is None:  # a picture from elsewhere is in no archive: its capture is the evidence
                     result = _result(place, item, prediction, header, capture_ref(study, algorithm, result))
             reported.append(result)
+        from imaging.dicom_results import structured_report  # its library is large, and few requests need it
+
         archive.writestr("report.dcm", structured_report(study, algorithm, reported))
         archive.writestr("README.txt", _note(study, algorithm, len(reported), number))
 

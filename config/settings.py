@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     soft_shutdown_s: float = Field(20.0, ge=0)
     worker_ready_age_s: float = Field(20.0, gt=0, description="A worker not seen for this long is not ready")
 
+    # Privacy.
+    retention_days: int = Field(
+        0, ge=0, le=36_500, description="Studies are deleted for good so many days after they were last sent; 0: never"
+    )
+
     # Training.
     training_dir: Path = Field(
         default_factory=_below("training"),

@@ -121,7 +121,8 @@ class BlobStore:
                 os.fsync(file.fileno())
             path.rename(final)
             _flush_folder(final.parent)
-        elif not self._fs.exists(target):
+        else:
+            # Also when it is there: like the new time above, that keeps `sweep` from it.
             self._fs.put_file(str(path), target)
 
     def open(self, digest: str) -> IO[bytes]:
@@ -170,7 +171,8 @@ class BlobStore:
         """Removes a blob that no row names, unless somebody put it (again) lately.
 
         Whoever stores the same bytes at this very moment is safe: `adopt` gives an existing blob a new time, or finds
-        it gone and stores it anew. Local stores only; elsewhere nothing is removed.
+        it gone and stores it anew. A store that is not a folder is looked at by the times it keeps itself; between that
+        look and the removal lies one request.
 
         Args:
             digest: The blob; the caller has seen that no committed row names it.
@@ -181,7 +183,7 @@ class BlobStore:
             Whether it was removed.
         """
         if self._local is None:
-            return False
+            return self._sweep_remote(digest, unused_for_s, now)
         final, aside = Path(self._path(digest)), self._local / "incoming" / f"spool-swept-{digest}"
         try:
             if now - final.stat().st_mtime < unused_for_s:
@@ -193,6 +195,16 @@ class BlobStore:
             aside.unlink()
         except FileNotFoundError:
             return False
+        return True
+
+    def _sweep_remote(self, digest: str, unused_for_s: float, now: float) -> bool:
+        try:
+            stored_at = self._fs.modified(self._path(digest)).timestamp()
+        except FileNotFoundError:
+            return False
+        if now - stored_at < unused_for_s:
+            return False
+        self.delete(digest)
         return True
 
     def sweep_spool(self, older_than_s: float, now: float) -> int:

@@ -65,5 +65,5 @@ class DatasetSample(Base):
     """Samples of one number are of one patient or are copies of one another: a split keeps them together."""
     box: Mapped[list[Any] | None]
     """Tumour box as fractions of the picture (centre x, centre y, width, height), to judge heatmaps; never an input."""
-    instance_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("instance.id", ondelete="SET NULL"))
+    instance_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("instance.id", ondelete="SET NULL"), index=True)
     """The slice of the store it was made from."""

@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.base import Base, WithId
@@ -42,6 +42,8 @@ class Job(WithId, Base):
     finished_at: Mapped[datetime | None]
     failure_code: Mapped[str] = mapped_column(String(64), default="")
     failure_detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    deidentified: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its files are de-identified before they are kept; decided when they are first opened."""
 
     checkpoint: Mapped[Checkpoint | None] = relationship()
 
@@ -76,8 +78,8 @@ class ReceivedFile(WithId, Base):
     """The sentence's parameters."""
     slices: Mapped[int] = mapped_column(default=0)
     """Slices this file contributed."""
-    study_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("study.id", ondelete="SET NULL"))
-    instance_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("instance.id", ondelete="SET NULL"))
+    study_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("study.id", ondelete="SET NULL"), index=True)
+    instance_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("instance.id", ondelete="SET NULL"), index=True)
     """The (first) slice it became; for a duplicate, the slice that was there before."""
 
 

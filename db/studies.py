@@ -9,7 +9,7 @@ A row of `Instance` is one 2-D slice: a single-frame DICOM instance, one frame o
 import uuid
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.base import Base, WithId
@@ -28,6 +28,8 @@ class Study(WithId, Base):
     description: Mapped[str] = mapped_column(String(200), default="")
     title: Mapped[str] = mapped_column(String(200), default="")
     """What is shown where identity is not: the description, or the folder's name."""
+    deidentified: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its files were de-identified before they were kept; see docs/privacy.md."""
 
     identity: Mapped["StudyIdentity | None"] = relationship(back_populates="study", passive_deletes=True)
     series: Mapped[list["Series"]] = relationship(back_populates="study", passive_deletes=True)
@@ -95,6 +97,8 @@ class Instance(WithId, Base):
     position_mm: Mapped[float | None]
     sort_key: Mapped[float] = mapped_column(default=0.0)
     """Order within the series: position along the normal, else instance number, else order of names."""
+    text_risk: Mapped[str] = mapped_column(String(24), default="", server_default="")
+    """Why a name may be written into its pixels, a value of `imaging.text_risk.TextRisk`; empty: no sign of it."""
 
     series: Mapped[Series] = relationship()
     study: Mapped[Study] = relationship()

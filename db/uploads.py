@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, WithId
+from db.base import Base, WithId, utc_now
 from db.states import Priority, UploadState
 
 
@@ -39,3 +39,12 @@ class UploadFile(WithId, Base):
     """SHA-256 of `path`, so that long names stay unique on both databases."""
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class ErasedBlob(Base):
+    """Bytes that were named by rows deleted for good, until housekeeping has removed them or seen another name."""
+
+    __tablename__ = "erased_blob"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)

@@ -46,6 +46,10 @@ def parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="list every setting")
     settings.add_argument("--write", action="store_true", help="write docs/settings.md")
 
+    retention = commands.add_parser("retention", help="count studies older than N days; delete them for good")
+    retention.add_argument("--days", type=int, metavar="N", help="default: NEUROSIGHT_RETENTION_DAYS")
+    retention.add_argument("--delete", action="store_true", help="delete them; without it nothing is changed")
+
     commands.add_parser("prepare", help="containers: migrate the database and make the blob store's bucket")
     commands.add_parser("worker-health", help="containers: 0 when the worker on this host lives")
 
@@ -87,6 +91,11 @@ def _run(wanted: argparse.Namespace) -> int:
         from ops import dataset
 
         return dataset.run(wanted.name, wanted.folder, labels_as_they_are=wanted.labels_as_they_are)
+    if wanted.command == "retention":
+        from config.settings import load_settings
+        from ops import retention
+
+        return retention.run(load_settings(), days=wanted.days, delete=wanted.delete)
     if wanted.command == "settings":
         from ops import settings_page
 

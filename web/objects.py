@@ -6,6 +6,7 @@ audit row cannot be written, nothing is shown.
 """
 
 import uuid
+from collections.abc import Iterable
 
 from flask import Flask, Response
 from sqlalchemy import select, true
@@ -17,6 +18,7 @@ from db.base import utc_now
 from db.jobs import Job
 from db.predictions import Prediction
 from db.queries import audit
+from db.queries.views import StudyRow
 from db.queries.visibility import Viewer, shown_predictions, visible_instances, visible_jobs, visible_studies
 from db.states import Role, UploadState
 from db.studies import Instance, Study
@@ -130,6 +132,27 @@ def note(kind: str, action: str, object_id: uuid.UUID, *, once_in_s: float = 0.0
                 return
     with database.write() as session:
         audit.record(session, who, action, object_kind=kind, object_id=object_id)
+
+
+def note_identities(rows: Iterable[StudyRow]) -> None:
+    """Writes that the user saw in a list who some studies are of, before it is shown: one row, none without identity.
+
+    A list that is looked at again within `VIEW_WINDOW_S` with the same studies (a page that keeps itself live) is part
+    of the first look.
+    """
+    shown = sorted(str(row.study.id) for row in rows if row.identity is not None)
+    if not shown:
+        return
+    # One number for the same studies, by which the audit finds the look before.
+    which = uuid.uuid5(uuid.NAMESPACE_OID, " ".join(shown))
+    who, database = actor(), services().database
+    with database.read() as session:
+        if audit.seen_lately(session, who, "study.list", which, within_s=VIEW_WINDOW_S):
+            return
+    with database.write() as session:
+        audit.record(
+            session, who, "study.list", object_kind="list", object_id=which, detail={"studies": ", ".join(shown)}
+        )
 
 
 def viewer() -> Viewer:

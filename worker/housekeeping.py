@@ -20,6 +20,7 @@ import structlog
 
 from config.queues import QUEUES
 from config.settings import Settings
+from db import retention
 from db.base import utc_now
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
@@ -91,7 +92,7 @@ class Housekeeper:
             steps.append(self.register_models)
         steps += [self.take_back, self.ring]
         if self._slow.now():
-            steps.append(self.sweep)
+            steps += [self.sweep, self.erase]
         # All are tried, also after one has failed.
         results = [self._try(step) for step in steps]
         return all(results)
@@ -173,6 +174,13 @@ class Housekeeper:
                 items=items,
                 training_states=states,
             )
+
+    def erase(self) -> None:
+        """Deletes studies older than the settings allow, and bytes that nothing names since a deletion."""
+        gone = retention.retain(self._database, self._settings.retention_days)
+        blobs = retention.remove_bytes(self._database, self._blobs)
+        if gone or blobs:
+            log.info("erased", studies_and_jobs=gone, blobs=blobs)
 
     def _forget_states(self) -> int:
         """Removes the states of sweeps that ended long ago, returns of how many; and artefacts unused for as long."""

@@ -5,9 +5,11 @@ Owns names and types only; the values are built in `db.queries` and the views.
 
 from marshmallow import Schema, fields, validate
 
+from db.queries.erasure import EraseReason
 from db.queries.results import NOTICE
 from db.states import JobState, Priority, Purpose, Role
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
+from web.erasing import REASONS
 
 
 class Me(Schema):
@@ -304,6 +306,24 @@ class Study(Notice):
     models = fields.List(fields.Nested(ModelChoice), required=True)
     jobs = fields.List(fields.UUID(), required=True)
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+
+
+class StudyDeletion(Schema):
+    """Why a study is deleted; kept in the audit trail."""
+
+    reason = fields.Enum(EraseReason, by_value=True, required=True, validate=validate.OneOf(REASONS))
+
+
+class StudyDeleted(Schema):
+    """What went with a deleted study; `samples` are pictures of data sets, which stay."""
+
+    id = fields.UUID(required=True)
+    series = fields.Integer(required=True)
+    slices = fields.Integer(required=True)
+    predictions = fields.Integer(required=True)
+    decisions = fields.Integer(required=True)
+    jobs = fields.Integer(required=True)
+    samples = fields.Integer(required=True)
 
 
 class Prediction(Schema):

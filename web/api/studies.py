@@ -9,7 +9,7 @@ from db.queries import results, views
 from db.queries.summaries import THRESHOLD, Summary
 from db.queries.views import StudyView
 from db.states import Role
-from web import dicom_export
+from web import dicom_export, erasing
 from web.access import requires, the_user
 from web.api import documents, schemas
 from web.api.jobs import CSV_DOC, csv_response, studies_csv
@@ -102,6 +102,19 @@ def dicom_zip(wanted: dict[str, Any], study_id: uuid.UUID) -> Response:
     captures are those of the slices with the highest probability of a tumour, at most a hundred.
     """
     return dicom_export.download(study_id, wanted["checkpoint"])
+
+
+@blueprint.at("DELETE", "/studies/<uuid:study_id>", problems=(404, 409, 422))
+@blueprint.takes(schemas.StudyDeletion, location="query")
+@blueprint.gives(200, schemas.StudyDeleted)
+@requires(Role.ADMIN, header_csrf=True)
+def delete_study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
+    """Deletes a study for good: identity, files, results of every model, heatmaps, decisions. Nothing brings it back.
+
+    Submissions of which no study is left go with their receipts. Pictures in data sets stay, without any link to the
+    study. The stored bytes are removed some minutes later.
+    """
+    return {"id": study_id, **erasing.erase_study(study_id, wanted["reason"]).to_json()}
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:

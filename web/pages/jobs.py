@@ -15,7 +15,7 @@ from db.jobs import Job, ReceivedFile
 from db.queries import audit, heartbeats, settle, views
 from db.states import JOB_ENDED, JobState, Role
 from web.access import actor, requires, the_user
-from web.objects import find_job
+from web.objects import find_job, note_identities
 from web.pages.blueprint import pages
 from web.services import services
 
@@ -58,10 +58,13 @@ def job(job_id: uuid.UUID) -> str:
             "failures": views.failed_slices(db, job_id),
             "duplicate_of": views.visible_job(db, viewer, found.duplicate_of_id),
         }
-        if request.headers.get(FRAGMENT):
-            return render_template("jobs/_progress.html", **context)
-        context["sender"] = views.sender_name(db, found)
-        context["receipt"] = _receipt(db, job_id)
+        fragment = bool(request.headers.get(FRAGMENT))
+        if not fragment:
+            context["sender"] = views.sender_name(db, found)
+            context["receipt"] = _receipt(db, job_id)
+    note_identities(context["studies"])
+    if fragment:
+        return render_template("jobs/_progress.html", **context)
     return render_template("jobs/job.html", **context)
 
 

@@ -17,7 +17,7 @@ from db.states import Role
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
 from web.access import requires, the_user
 from web.deciding import decided
-from web.objects import VIEW_WINDOW_S, find_study, note_view
+from web.objects import VIEW_WINDOW_S, find_study, note_identities, note_view
 from web.pages.blueprint import pages
 from web.services import services
 
@@ -32,6 +32,7 @@ def studies() -> str:
         abort(404)
     with services().database.read() as db:
         page = views.studies_page(db, the_user().viewer, text=request.args.get("text", "").strip()[:100], number=number)
+    note_identities(page.rows)
     return render_template("studies/list.html", page=page)
 
 

@@ -44,7 +44,18 @@ def test_every_make_target_runs_something_that_exists() -> None:
 
 def test_ops_commands_are_documented() -> None:
     done = subprocess.run([sys.executable, "-m", "ops", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for command in ("up", "demo", "doctor", "sweep", "dataset", "retention", "settings", "clean-state", "prepare", "worker-health"):
+    for command in (
+        "up",
+        "demo",
+        "doctor",
+        "sweep",
+        "dataset",
+        "retention",
+        "settings",
+        "clean-state",
+        "prepare",
+        "worker-health",
+    ):
         assert re.search(rf"^    {command} ", done.stdout, re.MULTILINE), command
 
 

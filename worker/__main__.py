@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -71,7 +70,7 @@ def arguments(role: str, log_level: str = "INFO") -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs until stopped; the exit status is Celery's, or 2 when the settings are not usable."""
+    """Runs until told to end: 0; 2 when the settings are not usable."""
     parser = argparse.ArgumentParser(prog="python -m worker", description="A NeuroSight worker.")
     parser.add_argument("role", choices=sorted(ROLES))
     role = parser.parse_args(argv).role
@@ -110,26 +109,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         told_to_end.set()
 
     worker_shutting_down.connect(ending, weak=False, dispatch_uid="neurosight-told-to-end")
-    try:
-        app.worker_main(arguments(role, settings.log_level))
-        status = 0
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else 1
-    if status == 0 or told_to_end.is_set():
-        return status
-    return _start_again(status)
-
-
-def _start_again(status: int) -> int:
-    """Becomes a new worker in this process's place.
-
-    Celery ends with a failure when the connection to the broker breaks at certain moments (kombu 5.7: closing a
-    channel restores its messages over the connection that is gone). Work in progress is safe either way; what is
-    missing then is a worker.
-    """
-    logging.getLogger("worker").error("worker_starts_again", extra={"status": status})
-    time.sleep(RESTART_PAUSE_S)
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - replaced on purpose: the process id stays
+    # Celery 5.7 returns from here also after a failure, and keeps its status to itself: that nobody told it to end is
+    # what tells one from the other.
+    app.worker_main(arguments(role, settings.log_level))
+    if not told_to_end.is_set():
+        logging.getLogger("worker").error("worker_starts_again")
+    if not told_to_end.wait(RESTART_PAUSE_S):
+        # Celery gives up when the connection to the broker breaks at certain moments (kombu 5.7: closing a channel
+        # restores its messages over the one that is gone). Work in progress is safe; what is missing is a worker.
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - replaced on purpose: the process id stays
+    return 0
 
 
 if __name__ == "__main__":

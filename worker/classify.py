@@ -26,6 +26,7 @@ from imaging.outcomes import Reason, RejectedFile
 from worker.context import Context
 from worker.lease import Lease
 from worker.predictors import describe
+from worker.writer import LastStep
 
 BLOB_MISSING = "blob_missing"
 PIXELS_UNUSABLE = "pixels_unusable"
@@ -33,8 +34,11 @@ PIXELS_UNUSABLE = "pixels_unusable"
 log = structlog.get_logger(__name__)
 
 
-def run(context: Context, claim: Claim, lease: Lease) -> None:
-    """Does a claimed classify item from beginning to end.
+def run(context: Context, claim: Claim, lease: Lease) -> LastStep:
+    """Does a claimed classify item.
+
+    Returns:
+        What is left to do: writing its results.
 
     Raises:
         LeaseLost: Somebody else has it, or the job was cancelled; nothing was written.
@@ -77,18 +81,22 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
     def record(session: Session) -> JobState | None:
         return rows.record(session, claim, chunk, results, failures, engine=engine, code_version=code_version())
 
-    ended = context.write(lease, record)
     seconds = time.monotonic() - started
-    if chunk.to_do:
-        context.pace.add(len(chunk.to_do), seconds)
-    log.info(
-        "chunk_done",
-        results=len(results),
-        failures=len(failures),
-        known_before=len(chunk.done),
-        seconds=round(seconds, 3),
-        job_ended=ended.value if ended else None,
-    )
+
+    def finish() -> None:
+        ended = context.write(lease, record)
+        if chunk.to_do:
+            context.pace.add(len(chunk.to_do), seconds)
+        log.info(
+            "chunk_done",
+            results=len(results),
+            failures=len(failures),
+            known_before=len(chunk.done),
+            seconds=round(seconds, 3),
+            job_ended=ended.value if ended else None,
+        )
+
+    return finish
 
 
 def read_slices(context: Context, to_do: Sequence[SliceToDo], missing: set[str]) -> list[Pixels | RejectedFile]:

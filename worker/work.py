@@ -4,11 +4,15 @@ Owns the edge at which every exception of a task is caught and judged: lost, tra
 Nothing of an item is left open here, unless the database itself is away: then the lease runs out and housekeeping
 takes the item back.
 
+A task may leave its last step, the commit, to be done while the next item is worked on. An item that was lost before is
+done alone: should it end this process again, nothing of its neighbours is lost with it.
+
 Refuses to follow a message: the best item is claimed, whichever message woke us.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Final
@@ -37,10 +41,12 @@ from db.states import ItemState, JobState
 from worker.context import Context
 from worker.faults import MAX_DEFERRALS, Fatal, delay_s, place_of, transient_code
 from worker.lease import Lease, Stopping
+from worker.writer import LastStep, Writer
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[[Context, Claim, Lease], None]
+Handler = Callable[[Context, Claim, Lease], LastStep | None]
+"""Does a claimed item; may leave its last step to be done under the same lease."""
 
 TURN_S: Final = 5.0
 """After one message a worker goes on claiming for this long at most; then the next message, or shutdown, has a turn.
@@ -115,25 +121,51 @@ def help_out(context: Context, waited_s: float) -> int:
 def _turn(context: Context, turn_s: float) -> int:
     started = time.monotonic()
     done = 0
-    while True:
-        claim = _claim(context)
-        if claim is None:
-            return done
-        do(context, claim)
-        done += 1
-        if time.monotonic() - started >= turn_s or context.stopping():
-            return done
+    with Writer() as writer:
+        while True:
+            claim = _claim(context)
+            if claim is None:
+                return done
+            do(context, claim, writer)
+            done += 1
+            if time.monotonic() - started >= turn_s or context.stopping():
+                return done
 
 
-def do(context: Context, claim: Claim) -> None:
-    """Does one claimed item and settles how it ended; raises nothing but what ends the process."""
+def do(context: Context, claim: Claim, writer: Writer) -> None:
+    """Does one claimed item and settles how it ended, or leaves the last step of both to the writer.
+
+    Raises nothing but what ends the process.
+    """
+    alone = claim.attempt > 1
+    if alone:
+        writer.wait()
+    with _judged(context, claim), ExitStack() as held:
+        lease = held.enter_context(_lease(context, claim))
+        last_step = handler(claim.task)(context, claim, lease)
+        if last_step is None:
+            return
+        if alone:
+            last_step()
+            return
+        writer.wait()
+        writer.hand(partial(_finish, context, claim, held.pop_all(), last_step))
+
+
+def _finish(context: Context, claim: Claim, held: ExitStack, last_step: LastStep) -> None:
+    with _judged(context, claim), held:
+        last_step()
+
+
+@contextmanager
+def _judged(context: Context, claim: Claim) -> Iterator[None]:
+    """The edge around an item's work, in whichever thread."""
     of_what = {"job_id": str(claim.job_id)} if claim.job_id else {}
     with structlog.contextvars.bound_contextvars(
         task=claim.task, work_item_id=str(claim.item_id), attempt=claim.attempt, **of_what
     ):
         try:
-            with _lease(context, claim) as lease:
-                handler(claim.task)(context, claim, lease)
+            yield
         except LeaseLost:
             _fenced(context, claim)
         except Stopping:

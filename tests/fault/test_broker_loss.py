@@ -1,7 +1,8 @@
-"""Promise 3: the loss of the broker costs seconds, and no slice."""
+"""Promise 3: the loss of the broker costs seconds, no slice and no worker."""
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +42,28 @@ def test_the_broker_is_lost_with_everything_in_it(
     assert wait_ended(database, [job_id, other_id], 90) == [JobState.SUCCEEDED] * 2
     assert len(set(results_of(database, job_id))) == len(results_of(database, job_id)) == 150
     assert len(results_of(database, other_id)) == 5
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_worker_that_gives_up_starts_again(
+    work: Settings, broker: BrokerServer, database: Database, tmp_path: Path
+) -> None:
+    mark = tmp_path / "gave-up"
+    with Fleet(
+        work, tmp_path / "logs", module="tests.fault.fragile_worker", environment={"NS_TEST_MARK": str(mark)}
+    ) as fleet:
+        intake = fleet.start("intake")
+        first = fleet.child(intake)
+        wait_for(lambda: "Connected to" in fleet.output(), 30)
+        with broker.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        wait_for(mark.exists, 30)
+        # It is the same process, with new children, that takes the next study in.
+        job_id = submit(database, work, pictures(2), doorbell=Doorbell(work))
+        wait_for(lambda: slice_counts(database, job_id).get("pending", 0) == 2, 60)
+        assert intake.poll() is None
+        assert fleet.alive([first]) == set()
+        # One that is told to end stays ended.
+        intake.terminate()
+        assert intake.wait(60) == 0
+        assert fleet.output().count("worker_starts_again") == 1

@@ -3,6 +3,7 @@
 import sys
 import threading
 import types
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_an_item_that_was_lost_before_is_done_alone(task: Task, context: Context
 
 
 def test_the_lease_lasts_until_all_is_written(task: Task, context: Context, database: Database) -> None:
-    held = []
+    held: list[uuid.UUID | None] = []
 
     def writes(_name: str) -> None:
         with database.read() as session:

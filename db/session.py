@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 import db.models  # noqa: F401 - tables refer to each other: whoever uses one must know them all
+from db import audit_chain
 
 SQLITE_BUSY_TIMEOUT_S = 15.0
 
@@ -33,6 +34,7 @@ class Database:
             self.engine.execution_options(neurosight_write=True) if self.is_sqlite else self.engine,
             expire_on_commit=False,
         )
+        event.listen(self._write, "before_commit", audit_chain.seal)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, WithId, utc_now
@@ -28,6 +28,8 @@ class User(WithId, Base):
     session_epoch: Mapped[int] = mapped_column(default=0)
     """Raised on a change of password or role: sessions that carry an older number end."""
     locale: Mapped[str] = mapped_column(String(8), default="")
+    blind_first: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether he commits an opinion about a study before he is shown what the network says."""
     disabled_at: Mapped[datetime | None]
     last_login_at: Mapped[datetime | None]
 
@@ -69,7 +71,10 @@ class LoginFailure(Base):
 
 
 class AuditEvent(Base):
-    """One line of the audit trail: who did what to which object, and whether it was allowed."""
+    """One line of the audit trail: who did what to which object, and whether it was allowed.
+
+    Rows are chained in the order of their commits: each carries the digest of the one before (`db.audit_chain`).
+    """
 
     __tablename__ = "audit_event"
     __table_args__ = (Index("ix_audit_event_object", "object_kind", "object_id"),)
@@ -85,3 +90,18 @@ class AuditEvent(Base):
     """`ok`, `denied` or `failed`."""
     remote_address: Mapped[str] = mapped_column(String(64), default="")
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    chain_number: Mapped[int | None] = mapped_column(unique=True)
+    """Place in the chain, from 1 without gaps; given as the last thing before the commit."""
+    previous_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    """`row_sha256` of the row before; empty for the first."""
+    row_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
+
+
+class AuditHead(Base):
+    """The end of the chain: one row, held by whoever adds to it."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    chain_number: Mapped[int] = mapped_column(default=0)
+    row_sha256: Mapped[str] = mapped_column(String(64), default="")

@@ -24,7 +24,7 @@ from db import retention
 from db.base import utc_now
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
-from db.queries import accounts, checkpoints, claims, datasets, heartbeats, housekeeping, imports
+from db.queries import accounts, checkpoints, claims, datasets, heartbeats, housekeeping, imports, standings
 from db.session import Database
 from worker import registering
 from worker.faults import place_of
@@ -90,7 +90,7 @@ class Housekeeper:
         steps: list[Callable[[], None]] = []
         if self._models.now():
             steps.append(self.register_models)
-        steps += [self.take_back, self.ring]
+        steps += [self.take_back, self.ring, self.refresh_standings]
         if self._slow.now():
             steps += [self.sweep, self.erase]
         # All are tried, also after one has failed.
@@ -125,6 +125,14 @@ class Housekeeper:
                 claims.mark_sent(session, [item[0] for item in items[sent:]], None)
         if sent:
             log.info("rung", messages=sent)
+
+    def refresh_standings(self) -> None:
+        """Computes where studies stand of which something changed that touched too many of them at once."""
+        with self._database.read() as session:
+            if not standings.any_stale(session):
+                return
+        with self._database.write() as session:
+            standings.refresh_stale(session)
 
     def register_models(self) -> None:
         """Registers the artefacts of the models folder; promotes the default one if nothing was ever promoted.

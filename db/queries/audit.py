@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db import audit_chain
 from db.base import utc_now
 from db.users import AuditEvent
 
@@ -54,19 +55,19 @@ def record(
         outcome: `ok`, `denied` or `failed`.
         detail: Short facts without identity.
     """
-    session.add(
-        AuditEvent(
-            actor_id=actor.user_id,
-            actor_name=actor.name[:64],
-            action=action[:64],
-            object_kind=object_kind[:32],
-            object_id=str(object_id)[:64],
-            outcome=outcome,
-            remote_address=actor.remote_address[:64],
-            detail=dict(detail or {}),
-        )
+    row = AuditEvent(
+        actor_id=actor.user_id,
+        actor_name=actor.name[:64],
+        action=action[:64],
+        object_kind=object_kind[:32],
+        object_id=str(object_id)[:64],
+        outcome=outcome,
+        remote_address=actor.remote_address[:64],
+        detail=dict(detail or {}),
     )
+    session.add(row)
     session.flush()
+    audit_chain.remember(session, row)
 
 
 def seen_lately(session: Session, actor: Actor, action: str, object_id: object, *, within_s: float) -> bool:

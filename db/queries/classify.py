@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from db.clock import database_now
 from db.jobs import Job, JobSlice, ReceivedFile
 from db.predictions import Heatmap, Prediction, Reproduction
-from db.queries import claims, settle, shown
+from db.queries import claims, settle, shown, standings
 from db.queries.claims import Claim
 from db.states import JobState, SliceState, check
 from db.studies import Instance
@@ -178,7 +178,9 @@ def record(
                 .values(outcome=failure.outcome, reason=failure.code, detail=failure.detail)
                 .execution_options(synchronize_session=False)
             )
-    return settle.settle(session, chunk.job_id)
+    ended = settle.settle(session, chunk.job_id)
+    standings.changed_with_item(session, claim.item_id)
+    return ended
 
 
 def _insert_predictions(

@@ -19,8 +19,9 @@ from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.predictions import Prediction
-from db.queries import settle, shown
+from db.queries import settle, shown, stale, standings
 from db.queries.checkpoints import serving
+from db.standings import StudyStanding
 from db.states import ItemState, JobState, Role, SliceState, check
 from db.studies import Instance, Series, Study, StudyIdentity
 from db.uploads import UploadFile
@@ -139,6 +140,7 @@ def begin(session: Session, job_id: uuid.UUID) -> None:
     job = session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one()
     if JobState(job.state) != JobState.OPENING:
         job.state = check(JobState(job.state), JobState.OPENING)
+    stale.mark_with_job(session, job_id)
     for model in (ReceivedFile, JobSlice, JobStudy):
         session.execute(delete(model).where(model.job_id == job_id))
 
@@ -166,6 +168,7 @@ def add_study(session: Session, job_id: uuid.UUID, study: PlannedStudy) -> uuid.
     )
     study_id = session.scalars(select(Study.id).where(Study.study_key == study.key)).one()
     insert_missing(session, JobStudy, [{"job_id": job_id, "study_id": study_id}])
+    stale.begin(session, study_id)
     if any(study.identity.values()):
         insert_missing(session, StudyIdentity, [{"study_id": study_id, **study.identity}])
     return study_id
@@ -270,6 +273,7 @@ def add_files(
         lines.append(row)
     insert_missing(session, JobSlice, slices)
     insert_missing(session, ReceivedFile, lines)
+    stale.mark(session, StudyStanding.study_id == study_id)
 
 
 def conclude(session: Session, job_id: uuid.UUID, settings: Settings, *, content_digests: Iterable[str]) -> JobState:
@@ -328,6 +332,7 @@ def conclude(session: Session, job_id: uuid.UUID, settings: Settings, *, content
     if not pending:
         job.finished_at = now
     session.flush()
+    standings.changed_with_job(session, job_id)
     return after
 
 

@@ -21,7 +21,7 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.jobs import Job, JobSlice, JobStudy
 from db.predictions import Prediction
-from db.queries import settle
+from db.queries import settle, standings
 from db.queries.checkpoints import serving
 from db.queries.refusals import RegistryRefused
 from db.queries.visibility import shown_predictions
@@ -116,6 +116,7 @@ def reclassify(
     insert_missing(session, JobStudy, [{"job_id": job.id, "study_id": study_id} for study_id in sorted(chosen)])
     instance_ids = _instances(session, (*missing, Instance.study_id.in_(chosen)))
     _cut(session, job, instance_ids, settings)
+    standings.changed(session, chosen)
     return Rerun(job.id, slices, len(chosen), len(counts) > len(chosen))
 
 

@@ -16,6 +16,7 @@ from config.queues import QUEUE_BATCH, QUEUE_INTAKE, QUEUE_INTERACTIVE, TASK_CLA
 from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
+from db.queries import standings
 from db.states import ITEM_OPEN, JOB_ENDED, ItemState, JobState, Priority, Purpose, SliceState, check
 from db.studies import Instance, Series
 
@@ -105,6 +106,7 @@ def fail_slices(session: Session, item_id: uuid.UUID, code: str, detail: dict[st
             )
             .execution_options(synchronize_session=False)
         )
+        standings.changed_with_item(session, item_id)
     return len(slice_ids)
 
 
@@ -192,6 +194,7 @@ def cancel(session: Session, job_id: uuid.UUID) -> bool:
     job.cancel_requested_at = now
     job.finished_at = now
     session.flush()
+    standings.changed_with_job(session, job_id)
     return True
 
 
@@ -249,6 +252,7 @@ def retry(session: Session, job_id: uuid.UUID, settings: Settings) -> list[WorkI
     job.failure_code = ""
     job.failure_detail = {}
     session.flush()
+    standings.changed_with_job(session, job_id)
     return list(session.scalars(select(WorkItem).where(WorkItem.job_id == job_id, WorkItem.state == ItemState.PENDING)))
 
 

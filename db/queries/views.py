@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from db.checkpoints import Checkpoint
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
 from db.predictions import Prediction, Reproduction
-from db.queries import reviews
+from db.queries import reviews, standings, withdrawals
 from db.queries.reviews import Decision
 from db.queries.shown import StudyCheckpoint, study_checkpoints
 from db.queries.summaries import Summary, study_summary
@@ -30,6 +30,7 @@ from db.queries.visibility import (
     visible_studies,
 )
 from db.registry import Withdrawal
+from db.standings import StudyStanding
 from db.states import JOB_ENDED, JobState, Purpose, SliceState
 from db.studies import Instance, Series, Study, StudyIdentity
 from db.users import User
@@ -90,8 +91,7 @@ class StudyRow:
 
     study: Study
     identity: StudyIdentity | None
-    summary: Summary
-    slices: int
+    summary: Summary | StudyStanding
     withdrawal: Withdrawal | None = None
     """Set when the results behind the summary are withdrawn."""
 
@@ -375,13 +375,21 @@ def _study_rows(session: Session, viewer: Viewer, studies: Sequence[Study]) -> l
         identity.study_id: identity
         for identity in session.scalars(select(StudyIdentity).where(StudyIdentity.study_id.in_(open_ids)))
     }
+    if viewer.sees_all:
+        standing = standings.of(session, ids)
+        marked = withdrawals.marks(session, {row.checkpoint_id for row in standing.values()})
+        return [
+            StudyRow(study, identities.get(study.id), row, marked.get(row.checkpoint_id) if row.checkpoint_id else None)
+            for study in studies
+            if (row := standing.get(study.id))
+        ]
+    # The standing row is about all slices: of this viewer's own ones it may say too much.
     visible = visible_instances(viewer)
     rows = []
     for study in studies:
         shown = next(iter(study_checkpoints(session, study.id)), None)
         summary = study_summary(session, study.id, shown.checkpoint.id if shown else None, visible)
-        slices = session.scalar(select(func.count()).where(Instance.study_id == study.id, visible)) or 0
-        rows.append(StudyRow(study, identities.get(study.id), summary, slices, shown.withdrawal if shown else None))
+        rows.append(StudyRow(study, identities.get(study.id), summary, shown.withdrawal if shown else None))
     return rows
 
 

@@ -17,6 +17,7 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.jobs import Job
 from db.predictions import Prediction
+from db.queries import stale
 from db.queries.refusals import RegistryRefused, clean_reason
 from db.queries.visibility import shown_predictions
 from db.registry import Withdrawal
@@ -62,6 +63,7 @@ def withdraw(session: Session, checkpoint: Checkpoint, *, by: uuid.UUID | None, 
     row = Withdrawal(checkpoint_id=checkpoint.id, withdrawn_by_id=by, reason=text)
     session.add(row)
     session.flush()
+    stale.mark_with_checkpoint(session, checkpoint.id)
     return row
 
 
@@ -84,6 +86,7 @@ def lift(session: Session, checkpoint: Checkpoint, *, by: uuid.UUID | None) -> l
     for row in rows:
         row.lifted_at, row.lifted_by_id = now, by
     session.flush()
+    stale.mark_with_checkpoint(session, checkpoint.id)
     return rows
 
 

@@ -24,6 +24,7 @@ from db.session import Database
 from db.states import JobState, Priority, Purpose, Role
 from db.studies import Study
 from inference import artefact
+from tests import standing_truth
 from tests.work_rig import context_for, job_state, make_user, models_folder, pictures, promote_tiny, submit
 from worker.context import Context
 from worker.housekeeping import Housekeeper
@@ -41,10 +42,12 @@ def work(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def context(work: Settings) -> Iterator[Context]:
+def context(work: Settings, database: Database) -> Iterator[Context]:
+    """A worker; after the test every study stands where the rows say."""
     opened = context_for(work, QUEUES)
     yield opened
     opened.close()
+    standing_truth.assert_true(database)
 
 
 def another(work: Settings, database: Database, name: str = "other") -> Checkpoint:

@@ -26,6 +26,7 @@ from db.users import AuditEvent
 from imaging.frames import Pixels
 from imaging.outcomes import Reason, RejectedFile
 from inference import artefact
+from tests import standing_truth
 from tests.tiny_artefact import tiny_digest
 from tests.work_rig import (
     context_for,
@@ -55,10 +56,12 @@ def work(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def context(work: Settings) -> Iterator[Context]:
+def context(work: Settings, database: Database) -> Iterator[Context]:
+    """A worker; after the test every study stands where the rows say."""
     opened = context_for(work, QUEUES)
     yield opened
     opened.close()
+    standing_truth.assert_true(database)
 
 
 def receipt(database: Database, job_id: uuid.UUID) -> dict[str, tuple[str, str]]:

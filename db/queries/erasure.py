@@ -26,7 +26,7 @@ from db.predictions import Prediction
 from db.queries import audit
 from db.queries.audit import Actor
 from db.queries.housekeeping import unnamed
-from db.reviews import SliceLabel
+from db.reviews import SliceLabel, StudyDecision
 from db.states import JOB_ENDED, Purpose, UploadState
 from db.studies import Instance, Series, Study
 from db.uploads import ErasedBlob, Upload, UploadFile
@@ -104,7 +104,8 @@ def extent(session: Session, study_id: uuid.UUID) -> Extent:
         series=count(Series, Series.study_id == study_id),
         slices=count(Instance, Instance.study_id == study_id),
         predictions=count(Prediction, Prediction.instance_id.in_(slices)),
-        decisions=count(SliceLabel, SliceLabel.instance_id.in_(slices)),
+        decisions=count(SliceLabel, SliceLabel.instance_id.in_(slices))
+        + count(StudyDecision, StudyDecision.study_id == study_id),
         jobs=len(_only_of(session, study_id)),
         samples=count(DatasetSample, DatasetSample.instance_id.in_(slices)),
     )

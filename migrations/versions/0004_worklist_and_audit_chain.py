@@ -4,8 +4,8 @@ Studies that are there get a row that is computed when it is first shown; audit 
 order of their numbers. From then on the database itself refuses to change or remove a sealed audit row. (A later
 migration that makes `audit_event` anew, as SQLite does for most changes of a table, has to make the triggers anew.)
 
-Revision: 0003
-Follows: 0002
+Revision: 0004
+Follows: 0003
 """
 
 import hashlib
@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.dicom_peers import AE_TITLE, parse_peers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,6 +91,31 @@ class Settings(BaseSettings):
     decode_cpu_s: int = Field(20, ge=1, le=3600, description="Processor time that reading one file may take")
     decode_wall_s: float = Field(30.0, ge=1, le=3600, description="Time that reading one file may take")
 
+    # Ways in over the network, and a watched folder (docs/dicom.md).
+    dicom_port: int = Field(0, ge=0, le=65535, description="Port of the DICOM listener, by custom 11112; 0: none runs")
+    dicom_host: str = Field("0.0.0.0", description="Address the DICOM listener binds to")  # noqa: S104 - off by default
+    dicom_ae_title: str = Field("NEUROSIGHT", description="AE title that peers must call")
+    dicom_allowed_peers: str = Field(
+        "", description="Who may send: AETITLE@address, ...; an address is an IP address or network (10.1.0.0/16)"
+    )
+    dicom_user: str = Field("", description="Account that owns what the listener receives; of the role submitter")
+    dicom_tls_certificate: Path | None = Field(
+        None, description="PEM certificate chain of the listener; with dicom_tls_key: TLS only"
+    )
+    dicom_tls_key: Path | None = Field(None, description="PEM key of that certificate")
+    dicom_tls_ca: Path | None = Field(
+        None, description="PEM certificates of authorities; set: peers must show a certificate of one of them"
+    )
+    dicom_max_associations: int = Field(16, ge=1, le=200, description="Associations at once; more are refused")
+    dicom_max_pdu_bytes: int = Field(128 * 1024, ge=4096, le=1 * MIB, description="Largest PDU that peers may send")
+    dicom_idle_s: float = Field(60.0, ge=1, description="An association in which nothing happens for so long is ended")
+    study_quiet_s: float = Field(
+        30.0, ge=1, description="A study sent by DICOM or STOW-RS is complete when nothing of it came for so long"
+    )
+    watch_dir: Path | None = Field(None, description="Watched folder; none: nothing is watched")
+    watch_user: str = Field("", description="Account that owns what is put there; of the role submitter")
+    watch_quiet_s: float = Field(10.0, ge=1, description="A file or folder is taken when it did not change for so long")
+
     # Work.
     engine: Literal["auto", "openvino", "tensorflow"] = "auto"
     inference_threads: int = Field(0, ge=0, description="CPU threads of one engine; 0: all cores")
@@ -135,6 +162,12 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
 
+    @field_validator("dicom_tls_certificate", "dicom_tls_key", "dicom_tls_ca", "watch_dir", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        """An empty variable means that there is no such file, not the current folder."""
+        return None if value == "" else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
@@ -148,9 +181,34 @@ class Settings(BaseSettings):
                 f"NEUROSIGHT_VISIBILITY_TIMEOUT_S is {self.visibility_timeout_s}; it must be at least twice "
                 f"NEUROSIGHT_LEASE_S ({self.lease_s:g})"
             )
+        problems += self._listener_problems()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _listener_problems(self) -> list[str]:
+        problems = []
+        try:
+            peers = parse_peers(self.dicom_allowed_peers)
+        except ValueError as error:
+            problems.append(f"NEUROSIGHT_DICOM_ALLOWED_PEERS: {error}")
+        else:
+            if self.dicom_port and not peers:
+                problems.append("NEUROSIGHT_DICOM_ALLOWED_PEERS must name who may send, e.g. MR1@10.0.0.5")
+        if not AE_TITLE.match(self.dicom_ae_title):
+            problems.append(
+                f"NEUROSIGHT_DICOM_AE_TITLE: received {self.dicom_ae_title[:40]!r}; expected 1 to 16 printable "
+                "characters"
+            )
+        if self.dicom_port and not self.dicom_user:
+            problems.append("NEUROSIGHT_DICOM_USER must name the account that owns what the listener receives")
+        if bool(self.dicom_tls_certificate) != bool(self.dicom_tls_key):
+            problems.append("NEUROSIGHT_DICOM_TLS_CERTIFICATE and NEUROSIGHT_DICOM_TLS_KEY go together: set both")
+        if self.dicom_tls_ca and not self.dicom_tls_certificate:
+            problems.append("NEUROSIGHT_DICOM_TLS_CA needs NEUROSIGHT_DICOM_TLS_CERTIFICATE and _KEY")
+        if self.watch_dir and not self.watch_user:
+            problems.append("NEUROSIGHT_WATCH_USER must name the account that owns what is put into the folder")
+        return problems
 
     @property
     def resolved_database_url(self) -> str:

@@ -22,6 +22,7 @@ COPY imaging/ imaging/
 COPY inference/ inference/
 COPY worker/ worker/
 COPY web/ web/
+COPY gateway/ gateway/
 COPY client/ client/
 COPY ops/ ops/
 COPY migrations/ migrations/

@@ -86,9 +86,9 @@ MALFORMED = (
     zlib.error,
 )
 
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _READ_WHOLE_BYTES = 16 * 1024 * 1024
-_MAX_META_BYTES = 1024 * 1024
+MAX_META_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -149,8 +149,8 @@ def open_header(source: Path | bytes, limits: Limits) -> Header:
     silence_decoders()
     stream, size_bytes = _stream_of(source)
     try:
-        head = stream.read(_MAX_META_BYTES)
-        meta = _file_meta(head)
+        head = stream.read(MAX_META_BYTES)
+        meta = file_meta(head)
         stated = meta.transfer_syntax
         if meta.media_storage == MEDIA_DIRECTORY:
             raise RejectedFile(Reason.DICOMDIR)
@@ -208,10 +208,21 @@ def uid_words(uid: str, otherwise: str) -> str:
 
 
 @dataclass(slots=True)
-class _Meta:
+class FileMeta:
+    """What the file meta group says; None where it does not.
+
+    Attributes:
+        transfer_syntax: UID of the encoding of what follows.
+        transfer_syntax_at: Position and length of that value.
+        media_storage: SOP class of the object.
+        media_instance: SOP instance UID of the object.
+        end: Where the data set begins, in bytes from the start of the file.
+    """
+
     transfer_syntax: str | None = None
     transfer_syntax_at: tuple[int, int] = (0, 0)
     media_storage: str | None = None
+    media_instance: str | None = None
     end: int = 0
 
 
@@ -226,7 +237,7 @@ def _stream_of(source: Path | bytes) -> tuple[BinaryIO, int]:
     return io.BytesIO(data), len(data)
 
 
-def _file_meta(head: bytes) -> _Meta:
+def file_meta(head: bytes) -> FileMeta:
     """Walk the file meta group (PS3.10 7.1), which is always explicit little endian.
 
     Args:
@@ -239,14 +250,14 @@ def _file_meta(head: bytes) -> _Meta:
     Raises:
         ValueError: The group does not end within the bytes given.
     """
-    meta = _Meta()
+    meta = FileMeta()
     position = 132 if head[128:132] == b"DICM" else 0
     while position + 8 <= len(head):
         group, element, vr, length = struct.unpack_from("<HH2sH", head, position)
         if group != 2 or not vr.isalpha():
             break
         start = position + 8
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             if position + 12 > len(head):
                 break
             length, start = struct.unpack_from("<I", head, position + 8)[0], position + 12
@@ -257,12 +268,14 @@ def _file_meta(head: bytes) -> _Meta:
             meta.transfer_syntax, meta.transfer_syntax_at = value, (start, length)
         elif element == 0x0002:
             meta.media_storage = value
+        elif element == 0x0003:
+            meta.media_instance = value
         position = start + length
     meta.end = position
     return meta
 
 
-def _inflated(data: bytes, meta: _Meta, limits: Limits) -> bytes:
+def _inflated(data: bytes, meta: FileMeta, limits: Limits) -> bytes:
     """Unpack a deflated data set (PS3.5 A.5) under a cap, and call the result what it is.
 
     Raises:

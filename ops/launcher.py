@@ -19,7 +19,7 @@ from db.migrate import SchemaMismatch
 from ops import local, ports
 from ops.broker import BrokerUnavailable
 from ops.console import Console
-from ops.services import read_procfile
+from ops.services import read_procfile, switched_off
 from ops.supervisor import StartFailed, Supervisor
 
 STILL_WAITING_S = 10.0
@@ -70,6 +70,7 @@ def launch(
     var_dir = local.var_folder()
     with local.only_launcher(var_dir) as lock:
         state = local.prepare(var_dir)
+        without |= switched_off(state.settings)
         commands = read_procfile(
             procfile or ROOT / "Procfile",
             without=without if state.embedded_broker else without | {"broker"},

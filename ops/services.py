@@ -17,7 +17,7 @@ from typing import IO
 
 from honcho.environ import parse_procfile
 
-from config.settings import ROOT
+from config.settings import ROOT, Settings
 from ops import groups
 
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
@@ -25,7 +25,7 @@ RESTART_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 HEALTHY_AFTER_S = 60.0
 LINE_LIMIT = 64 * 1024
 
-STAGES = {"broker": 0, "dispatcher": 2, "web": 2}
+STAGES = {"broker": 0, "dispatcher": 2, "web": 2, "listener": 2, "watcher": 2}
 """Services of a higher stage end first: nothing is sent to a worker that is gone, no worker loses its broker."""
 WORKER_STAGE = 1
 
@@ -34,6 +34,12 @@ def read_procfile(path: Path, *, without: frozenset[str] = frozenset()) -> dict[
     """Name and command of every service, in the file's order."""
     processes: dict[str, str] = dict(parse_procfile(path.read_text()).processes)
     return {name: command for name, command in processes.items() if name not in without}
+
+
+def switched_off(settings: Settings) -> frozenset[str]:
+    """Services that these settings do not ask for."""
+    wanted = {"listener": settings.dicom_port > 0, "watcher": settings.watch_dir is not None}
+    return frozenset(name for name, on in wanted.items() if not on)
 
 
 @dataclass

@@ -29,11 +29,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         SettingsError: When the settings are not usable.
         UndeclaredAccess: When a route does not say who may call it.
     """
+    from config import logs as log_lines
     from web import access, api, headers, health, logs, metrics, objects, pages, problems, services, sessions, unread
 
     if settings is None:
         settings = load_settings()
-        logs.configure(settings)
+        log_lines.configure(settings)
     app = Flask("web", root_path=str(ROOT / "web"))
     app.config.update(
         MAX_CONTENT_LENGTH=FORM_BYTES,

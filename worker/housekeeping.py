@@ -24,7 +24,17 @@ from db import retention
 from db.base import utc_now
 from db.blobs import BlobStore
 from db.doorbell import Doorbell
-from db.queries import accounts, checkpoints, claims, datasets, heartbeats, housekeeping, imports, standings
+from db.queries import (
+    accounts,
+    checkpoints,
+    claims,
+    datasets,
+    heartbeats,
+    housekeeping,
+    imports,
+    receptions,
+    standings,
+)
 from db.session import Database
 from worker import registering
 from worker.faults import place_of
@@ -90,7 +100,7 @@ class Housekeeper:
         steps: list[Callable[[], None]] = []
         if self._models.now():
             steps.append(self.register_models)
-        steps += [self.take_back, self.ring, self.refresh_standings]
+        steps += [self.take_back, self.complete_studies, self.ring, self.refresh_standings]
         if self._slow.now():
             steps += [self.sweep, self.erase]
         # All are tried, also after one has failed.
@@ -107,6 +117,16 @@ class Housekeeper:
             settled = housekeeping.settle_lost(session, self._settings)
         if settled.returned or settled.divided or settled.dead:
             log.warning("lost_work_settled", returned=settled.returned, divided=settled.divided, given_up=settled.dead)
+
+    def complete_studies(self) -> None:
+        """Makes jobs of studies that arrived over the network and were quiet for long enough."""
+        with self._database.read() as session:
+            if not receptions.anything_arrives(session):
+                return
+        with self._database.write() as session:
+            job_ids = receptions.complete_quiet(session, self._settings)
+        for job_id in job_ids:
+            log.info("study_received", job_id=str(job_id))
 
     def ring(self) -> None:
         """Sends the messages of committed items that were never sent, or whose message must be lost."""

@@ -30,6 +30,7 @@ from db.datasets import DatasetSample
 from db.jobs import Job, JobSlice, WorkItem
 from db.queries import audit, claims, classify, comparisons, datasets, imports, settle, training
 from db.queries.claims import Claim
+from db.receptions import Reception
 from db.registry import CheckpointImport
 from db.states import ItemState, JobState, RequestState, SliceState, UploadState, check
 from db.studies import Instance
@@ -149,7 +150,12 @@ def expire_uploads(session: Session, limit: int = 100) -> list[str]:
     """
     upload_ids = session.scalars(
         select(Upload.id)
-        .where(Upload.state == UploadState.RECEIVING, Upload.expires_at < database_now(session))
+        .where(
+            Upload.state == UploadState.RECEIVING,
+            Upload.expires_at < database_now(session),
+            # What a listener acknowledged becomes a job, however late.
+            ~select(Reception.id).where(Reception.upload_id == Upload.id).exists(),
+        )
         .order_by(Upload.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

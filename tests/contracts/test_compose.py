@@ -62,10 +62,11 @@ def test_every_setting_named_exists() -> None:
 
 def test_the_settings_of_each_service_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets = dict(line.split("=", 1) for line in render().splitlines() if not line.startswith("#"))
+    given = {**secrets, "DICOM_ALLOWED_PEERS": "MR1@10.0.0.5", "DICOM_USER": "scanner", "WATCH_USER": "scanner"}
     for name in OUR_SERVICES:
         with monkeypatch.context() as inside:
             for key, value in SERVICES[name]["environment"].items():
-                inside.setenv(key, re.sub(r"\$\{(\w+):[^}]*\}", lambda found: secrets[found[1]], value))
+                inside.setenv(key, re.sub(r"\$\{(\w+):[^}]*\}", lambda found: given[found[1]], value))
             settings = load_settings(var_dir=tmp_path)
         assert settings.environment == "production", name
         assert settings.secure_cookies, name
@@ -76,7 +77,10 @@ def test_no_secret_has_a_default_and_all_are_drawn() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{(\w+)", text))
     optional = set(re.findall(r"\$\{(\w+):-", text))
-    assert optional == {"COMMIT", "TRAINING_DATA", "TRAINING_WEIGHTS"}
+    assert optional == {
+        "COMMIT", "TRAINING_DATA", "TRAINING_WEIGHTS", "WATCH_DIR", "WATCH_USER",
+        "DICOM_ADDRESS", "DICOM_ALLOWED_PEERS", "DICOM_USER",
+    }  # fmt: skip
     assert set(re.findall(r"\$\{(\w+):\?", text)) == used - optional
     drawn = dict(line.split("=", 1) for line in render().splitlines() if not line.startswith("#"))
     assert set(drawn) == used - optional
@@ -93,7 +97,8 @@ def test_every_service_is_hardened(name: str) -> None:
     assert "privileged" not in service
     assert service.get("user", "").split(":")[0] not in ("", "0", "root") or name in ROOT_BY_NEED
     for port in service.get("ports", []):
-        assert port.startswith("127.0.0.1:"), "published to this machine alone; a proxy with HTTPS stands in front"
+        local = port.replace("${DICOM_ADDRESS:-127.0.0.1}", "127.0.0.1") if name == "listener" else port
+        assert local.startswith("127.0.0.1:"), "published to this machine alone; a proxy with HTTPS stands in front"
 
 
 @pytest.mark.parametrize("name", OUR_SERVICES)
@@ -105,7 +110,8 @@ def test_containers_get_longer_to_end_than_workers_take(name: str) -> None:
 
 def test_servers_and_workers_say_how_they_are() -> None:
     without = {name for name in SERVICES if "healthcheck" not in SERVICES[name]}
-    assert without == {"prepare", "dispatcher", "flower"}, "these end, or are seen through the others"
+    expected = {"prepare", "dispatcher", "flower", "listener", "watcher"}
+    assert without == expected, "these end, are seen through the others, or end when they cannot do their work"
 
 
 def test_every_queue_is_consumed() -> None:

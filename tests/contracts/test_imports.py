@@ -56,7 +56,7 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     assert "web -> inference" in done.stdout
 
 
-@pytest.mark.parametrize("package", ["web", "worker", "ops", "client"])
+@pytest.mark.parametrize("package", ["web", "worker", "gateway", "ops", "client"])
 def test_importing_does_nothing_heavy(package: str) -> None:
     """What every process imports first must not pull in a network library."""
     heavy = "{'tensorflow', 'keras', 'openvino'}"

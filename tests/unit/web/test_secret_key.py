@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from config.logs import JsonFormatter, TextFormatter
 from config.settings import Settings, SettingsError
-from web.logs import JsonFormatter, TextFormatter
 from web.secret_key import secret_key
 
 

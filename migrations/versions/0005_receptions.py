@@ -25,9 +25,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["upload_id"], ["upload.id"], name=op.f("fk_reception_upload_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["upload_id"], ["upload.id"], name=op.f("fk_reception_upload_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reception")),
         sa.UniqueConstraint("group_key", name=op.f("uq_reception_group_key")),
         sa.UniqueConstraint("upload_id", name=op.f("uq_reception_upload_id")),

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.uid import UID
 
 from config.settings import Settings
 from db.session import Database
@@ -27,21 +29,21 @@ def scanner(database: Database) -> str:
 def make_study(tmp_path: Path) -> Callable[..., list[Path]]:
     """Writes the files of a study: `make_study(number, count)`."""
 
-    def make(number: int, count: int, **attributes: object) -> list[Path]:
+    def make(number: int, count: int, **attributes: Any) -> list[Path]:
         folder = tmp_path / f"study-{number}"
         folder.mkdir(exist_ok=True)
         paths = []
         for place in range(count):
             uid = f"2.25.{number}.{place + 1}"
             pixels = np.asarray(ramp(16, 16) + place, dtype=np.uint16)
-            said = {
+            said: dict[str, Any] = {
                 "StudyInstanceUID": f"2.25.{number}",
                 "SeriesInstanceUID": f"2.25.{number}.0",
                 "SOPInstanceUID": uid,
                 "PatientName": MARK,
             }
             file = mr(pixels, **{**said, **attributes})
-            file.file_meta.MediaStorageSOPInstanceUID = uid
+            file.file_meta.MediaStorageSOPInstanceUID = UID(uid)
             path = folder / f"{place:05}.dcm"
             file.save_as(path)
             paths.append(path)

@@ -1,5 +1,6 @@
 """Instances that arrive one by one, grouped into submissions, on both databases."""
 
+import hashlib
 import threading
 import uuid
 from datetime import timedelta
@@ -17,14 +18,14 @@ from db.receptions import Reception
 from db.session import Database
 from db.states import JobState, Role
 from db.uploads import Upload, UploadFile
-from db.users import AuditEvent
+from db.users import AuditEvent, User
 from tests.work_rig import make_user
 
 HOUR = timedelta(hours=1)
 
 
 def sent(name: str, content: str = "") -> Sent:
-    return Sent(name, receptions.hashlib.sha256((content or name).encode()).hexdigest(), 10)
+    return Sent(name, hashlib.sha256((content or name).encode()).hexdigest(), 10)
 
 
 def let_an_hour_pass(database: Database) -> None:
@@ -112,7 +113,7 @@ def test_a_device_has_an_account_that_may_only_send(database: Database, settings
             receptions.service_user(session, name)
     admin = make_user(database, Role.ADMIN)
     with database.write() as session:
-        user = session.get_one(receptions.User, admin)
+        user = session.get_one(User, admin)
         with pytest.raises(UnknownSender, match="of the role admin; a device's must be submitter"):
             receptions.service_user(session, user.username)
         user.role = Role.SUBMITTER

@@ -132,6 +132,15 @@ class Settings(BaseSettings):
     worker_ready_age_s: float = Field(20.0, gt=0, description="A worker not seen for this long is not ready")
 
     # Privacy.
+    deidentify: bool = Field(
+        False, description="De-identify every file before it is kept (docs/privacy.md); the original is removed"
+    )
+    deidentify_burned_in: Literal["refuse", "accept"] = Field(
+        "refuse", description="While de-identifying: images in whose pixels a name may be written"
+    )
+    pseudonym_key: SecretStr = Field(
+        SecretStr(""), description="Secret of the pseudonyms, the same for all workers; empty: one kept in var_dir"
+    )
     retention_days: int = Field(
         0, ge=0, le=36_500, description="Studies are deleted for good so many days after they were last sent; 0: never"
     )
@@ -176,6 +185,10 @@ class Settings(BaseSettings):
                 problems.append("NEUROSIGHT_SECRET_KEY must hold at least 32 characters in production")
             if not self.secure_cookies:
                 problems.append("NEUROSIGHT_SECURE_COOKIES must be true in production (serve over HTTPS)")
+            if self.deidentify and len(self.pseudonym_key.get_secret_value()) < 32:
+                problems.append(
+                    "NEUROSIGHT_PSEUDONYM_KEY must hold at least 32 characters in production with NEUROSIGHT_DEIDENTIFY"
+                )
         if self.visibility_timeout_s < 2 * self.lease_s:
             problems.append(
                 f"NEUROSIGHT_VISIBILITY_TIMEOUT_S is {self.visibility_timeout_s}; it must be at least twice "

@@ -7,7 +7,7 @@ Refuses to decide what goes with a study: `db.queries.erasure` does.
 import time
 
 from db.blobs import BlobStore
-from db.queries import audit, erasure
+from db.queries import audit, erasure, originals
 from db.queries.erasure import EraseReason
 from db.session import Database
 
@@ -37,6 +37,12 @@ def retain(database: Database, keep_days: int) -> int:
         done += 1
     with database.write() as session:
         return done + erasure.forget_empty_jobs(session, keep_days, limit=STUDIES_A_STEP)
+
+
+def forget_originals(database: Database, *, deidentify: bool) -> int:
+    """Forgets what was sent with some jobs that ended before their files were de-identified; returns how many."""
+    with database.write() as session:
+        return originals.forget_ended(session, all_unopened=deidentify)
 
 
 def remove_bytes(database: Database, blobs: BlobStore, unused_for_s: float = UNUSED_S) -> int:

@@ -36,8 +36,9 @@ from imaging.dicom_plain import read_plain
 from imaging.frames import Frame, Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
+from imaging.pseudonyms import KEY_BYTES
 from imaging.quiet import silence_decoders
-from imaging.reading import inspect, iter_frames
+from imaging.reading import inspect, iter_frames, without_identity
 
 _MAX_CONFIGURATION_BYTES = 64 * 1024
 _GONE_WITHIN_S = 2.0
@@ -165,7 +166,7 @@ def _serve(owner: socket.socket, memory: mmap.mmap, limits: Limits, allowance: A
     while True:
         try:
             wanted, first, index, length = wire.REQUEST.unpack(requests.take(wire.REQUEST.size))
-            path = Path(os.fsdecode(requests.take(length)))
+            name = requests.take(length)
         except ConnectionError:
             return
         if first:
@@ -175,7 +176,11 @@ def _serve(owner: socket.socket, memory: mmap.mmap, limits: Limits, allowance: A
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
         # Neither signal has a handler: the system ends this process, whatever the library is doing.
         signal.setitimer(signal.ITIMER_REAL, allowance.wall_s)
-        reply = wire.later_reply() if pixels.full else _answer(wanted, path, index, last, pixels, limits, allowance)
+        key, name = (name[:KEY_BYTES], name[KEY_BYTES:]) if wanted == wire.Wanted.WITHOUT_IDENTITY else (b"", name)
+        path = Path(os.fsdecode(name))
+        reply = (
+            wire.later_reply() if pixels.full else _answer(wanted, path, index, last, pixels, limits, allowance, key)
+        )
         signal.setitimer(signal.ITIMER_REAL, 0)
         owner.sendall(reply)
 
@@ -200,6 +205,18 @@ class _Pixels:
             return wire.later_reply()
         np.ndarray((rows, columns), np.float32, self._memory, self._used)[:] = values
         self._used += size
+        return reply
+
+    def put_bytes(self, data: bytes, limits: Limits) -> bytes:
+        """Write a file; gives the reply. One that is longer than a file may be is refused."""
+        if self._used + len(data) + wire.PIXEL_BYTES > len(self._memory):
+            self.full = self._used > 0
+            if self.full:
+                return wire.later_reply()
+            raise RejectedFile(Reason.FILE_BYTES, found=len(data), limit=limits.max_file_bytes)
+        self._memory[self._used : self._used + len(data)] = data
+        reply = wire.bytes_reply(len(data))
+        self._used += wire.room_for(1, -(-len(data) // wire.PIXEL_BYTES))
         return reply
 
 
@@ -247,7 +264,14 @@ def _key_of(path: Path) -> tuple[int, ...] | None:
 
 
 def _answer(
-    wanted: int, path: Path, index: int, last: LastFile, pixels: _Pixels, limits: Limits, allowance: Allowance
+    wanted: int,
+    path: Path,
+    index: int,
+    last: LastFile,
+    pixels: _Pixels,
+    limits: Limits,
+    allowance: Allowance,
+    key: bytes,
 ) -> bytes:
     try:
         if wanted == wire.Wanted.INFO:
@@ -256,6 +280,8 @@ def _answer(
             plain = read_plain(path, limits) if index == 0 else None
             values = last.frame(path, index).pixels if plain is None else plain
             return pixels.put(values, wire.pixels_reply(*values.shape))
+        if wanted == wire.Wanted.WITHOUT_IDENTITY:
+            return pixels.put_bytes(without_identity(path, key, limits), limits)
         frame = last.frame(path, index)
         return pixels.put(frame.pixels, wire.frame_reply(frame))
     except RejectedFile as rejection:

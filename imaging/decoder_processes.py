@@ -27,6 +27,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
 _COMMAND_S = 15.0
 _END_S = 5.0
+_LONGER_BYTES = 1024 * 1024
 # The decoders get no secrets: of the environment only what finding Python and its libraries needs.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 _ENVIRONMENT_PREFIXES = ("LC_", "PYTHON", "LD_", "DYLD_", "OPENBLAS_")
@@ -47,8 +48,10 @@ class Hosts:
         self._configuration = wire.configuration(limits, allowance)
         self._lock = threading.Lock()
         self._host: Host | None = None
-        # Room for the largest frame that the limits allow; the system gives memory only to what is used of it.
-        self.pixel_bytes = wire.room_for(1, min(limits.max_pixels, limits.max_side**2))
+        # Room for the largest frame, and the largest file, that the limits allow; the system gives memory only to what
+        # is used of it. A de-identified file may be a little longer than it was.
+        frame = wire.room_for(1, min(limits.max_pixels, limits.max_side**2))
+        self.pixel_bytes = max(frame, wire.room_for(1, limits.max_file_bytes // wire.PIXEL_BYTES) + _LONGER_BYTES)
 
     def current(self) -> Host:
         """Give it, started if there is none."""

@@ -63,6 +63,7 @@ class Wanted(IntEnum):
     INFO = 1
     FRAME = 2
     PIXELS = 3
+    WITHOUT_IDENTITY = 4
 
 
 class Kinds(IntEnum):
@@ -75,6 +76,8 @@ class Kinds(IntEnum):
     FAULT = 5
     LATER = 6
     """There is no room left for this frame beside those asked for together with it: ask again."""
+    BYTES = 7
+    """A file of so many bytes lies in shared memory."""
 
 
 class WireError(Exception):
@@ -126,16 +129,17 @@ def configured(data: bytes) -> tuple[Limits, Allowance]:
     return Limits(**limits | {"modalities": frozenset(limits["modalities"])}), Allowance(**allowance)
 
 
-def requests(wanted: Wanted, files: Sequence[tuple[Path, int]]) -> bytes:
+def requests(wanted: Wanted, files: Sequence[tuple[Path, int]], key: bytes = b"") -> bytes:
     """Write requests that are sent together.
 
     Args:
         wanted: What is wanted of each.
         files: Path, and frame number (for a frame or its pixels).
+        key: Secret of pseudonyms, `KEY_BYTES` long; empty where none are made.
     """
     written = bytearray()
     for path, index in files:
-        name = os.fsencode(path.absolute())  # the decoder's working folder is another
+        name = key + os.fsencode(path.absolute())  # the decoder's working folder is another
         written += REQUEST.pack(wanted, not written, index, len(name)) + name
     return bytes(written)
 
@@ -176,6 +180,23 @@ def later_reply() -> bytes:
 def pixels_reply(rows: int, columns: int) -> bytes:
     """Write the reply to a request for pixels, which are already in shared memory."""
     return REPLY.pack(Kinds.PIXELS, rows, columns, 0)
+
+
+def bytes_reply(count: int) -> bytes:
+    """Write the reply to a request for a file, whose bytes are already in shared memory."""
+    return _reply(Kinds.BYTES, count, 1, -(-count // PIXEL_BYTES))
+
+
+def bytes_of(body: bytes, pixels: Pixels) -> bytes:
+    """Read a file.
+
+    Raises:
+        WireError: Its length is not that of what lies in shared memory.
+    """
+    count = _loaded(body)
+    if not isinstance(count, int) or not pixels.nbytes - PIXEL_BYTES < count <= pixels.nbytes:
+        raise WireError("a file in a reply is not as long as was said")
+    return pixels.tobytes()[:count]
 
 
 def rejected_reply(rejection: RejectedFile) -> bytes:

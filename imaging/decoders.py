@@ -31,6 +31,7 @@ from imaging.decoder_processes import Host, HostGone, Hosts, pixel_memory
 from imaging.frames import Frame, ImageInfo, Pixels
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
+from imaging.pseudonyms import KEY_BYTES
 
 T = TypeVar("T")
 
@@ -119,6 +120,25 @@ class Decoders:
         """
         return self._asked(_Question(wire.Wanted.PIXELS, wire.Kinds.PIXELS, _pixels), files)
 
+    def without_identity(self, path: Path, key: bytes) -> bytes:
+        """Write a file anew without what says whose it is, as :func:`imaging.reading.without_identity` does.
+
+        Args:
+            path: A local file.
+            key: Secret of the pseudonyms, `imaging.pseudonyms.KEY_BYTES` long.
+
+        Returns:
+            The new file.
+
+        Raises:
+            RejectedFile: The file is no readable image, cannot be de-identified, or its decoder ended because of it.
+            DecodersUnavailable: There is no decoder to ask.
+        """
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"received a key of {len(key)} bytes; expected {KEY_BYTES}")
+        question = _Question(wire.Wanted.WITHOUT_IDENTITY, wire.Kinds.BYTES, wire.bytes_of, key)
+        return _only(self._asked(question, [(path, 0)]))
+
     def close(self) -> None:
         """End the processes; waits for files that are being read."""
         self._closed = True
@@ -156,6 +176,7 @@ class _Question(Generic[T]):
     wanted: wire.Wanted
     expected: wire.Kinds
     read: Callable[[bytes, Pixels], T]
+    key: bytes = b""
 
 
 def _info(body: bytes, _: Pixels) -> ImageInfo:
@@ -204,7 +225,7 @@ class _Lane:
         owner = self._opened()
         fresh = self._served == 0
         try:
-            owner.sendall(wire.requests(question.wanted, files))
+            owner.sendall(wire.requests(question.wanted, files, question.key))
             used = 0
             for number in range(len(files)):
                 fresh = self._served == 0

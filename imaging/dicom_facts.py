@@ -222,6 +222,7 @@ def facts_of(header: Header, limits: Limits) -> DicomFacts:
         photometric_interpretation=text(dataset, "PhotometricInterpretation", limits),
         bits_stored=integer(dataset, "BitsStored"),
         burned_in_annotation={"YES": True, "NO": False}.get(burned_in),
+        conversion_type=text(dataset, "ConversionType", limits),
     )
 
 

@@ -89,6 +89,7 @@ class DicomFacts:
 
     Attributes:
         burned_in_annotation: True or False as the header says; None when it does not say, which does not mean clean.
+        conversion_type: How a secondary capture was made (`WSD`, `SD`, ...); None for what a scanner made itself.
         localizer: True when the image type names a localizer (scout) picture.
         contrast_agent: True when the header names a contrast agent.
         scanning_sequence: `SE`, `IR`, `GR`, `EP`, `RM`, as the header says (an enhanced object's words turned into
@@ -121,6 +122,7 @@ class DicomFacts:
     photometric_interpretation: str | None = None
     bits_stored: int | None = None
     burned_in_annotation: bool | None = None
+    conversion_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

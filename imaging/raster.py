@@ -244,6 +244,16 @@ def _deep_colour(data: Data, index: int) -> NDArray[np.float32]:
     return intensity.stretch(grey)
 
 
+def orientation_of(kind: Kind, data: Data, limits: Limits) -> int:
+    """The EXIF orientation by which a picture is turned when it is read, 1 to 8; 1 when it says none.
+
+    Raises:
+        RejectedFile: It cannot be opened.
+    """
+    with _opened(kind, data, limits) as picture:
+        return _orientation(picture)
+
+
 def _orientation(picture: Image.Image) -> int:
     if "exif" not in picture.info:
         return 1

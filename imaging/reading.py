@@ -14,6 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+from imaging.deidentify import deidentify
+from imaging.deidentify_raster import strip_raster
 from imaging.dicom import open_header
 from imaging.dicom_facts import check_analysed, facts_of, geometry_of, identity_of
 from imaging.dicom_layout import has_pixels, layout_of
@@ -63,6 +65,26 @@ def inspect(source: Source, limits: Limits) -> ImageInfo:
             dicom=facts,
             identity=identity_of(header, limits),
         )
+
+
+def without_identity(source: Source, key: bytes, limits: Limits) -> bytes:
+    """Write a file anew without what says whose it is; see `imaging.deidentify` and `imaging.deidentify_raster`.
+
+    Args:
+        source: Path of a file, or its bytes.
+        key: Secret of the pseudonyms.
+        limits: Bounds.
+
+    Returns:
+        The new file.
+
+    Raises:
+        RejectedFile: The file is no readable image, or cannot be de-identified.
+    """
+    source, _, kind = _recognised(source, limits)
+    if kind is Kind.DICOM:
+        return deidentify(source, key, limits)
+    return strip_raster(kind, bytes(_mapped(source)), limits)
 
 
 def iter_frames(source: Source, limits: Limits, indices: Iterable[int] | None = None) -> Iterator[Frame]:

@@ -1,15 +1,7 @@
-"""The key that signs cookies and form tokens.
+"""The key that signs cookies and form tokens: of the settings, or else one that this installation keeps for itself."""
 
-Owns where it comes from: the settings, or else a random one made at the first start and kept in `var/secrets`,
-readable by its owner alone. Refuses a file that others may read.
-"""
-
-import os
-import secrets
-import stat
-from pathlib import Path
-
-from config.settings import Settings, SettingsError
+from config.kept_keys import kept_key
+from config.settings import Settings
 
 
 def secret_key(settings: Settings) -> bytes:
@@ -18,36 +10,4 @@ def secret_key(settings: Settings) -> bytes:
     Raises:
         SettingsError: When the key file is readable by others, or too short.
     """
-    given = settings.secret_key.get_secret_value()
-    if given:
-        return given.encode()
-    folder = settings.var_dir / "secrets"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / "session.key"
-    _make(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise SettingsError(f"{path} has the mode {mode:o}; expected 600: run `chmod 600` on it")
-    key = path.read_bytes()
-    if len(key) < 32:
-        raise SettingsError(f"{path} holds {len(key)} bytes; expected at least 32: remove it and start again")
-    return key
-
-
-def _make(path: Path) -> None:
-    """Makes the file whole or not at all; of several processes that start together, one wins."""
-    if path.exists():
-        return
-    new = path.with_name(f"session.key.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_hex(32).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(new, path)
-        except FileExistsError:
-            return
-    finally:
-        new.unlink(missing_ok=True)
+    return settings.secret_key.get_secret_value().encode() or kept_key(settings.var_dir, "session")

@@ -20,6 +20,7 @@ from db.queries.intake import FileLine, PlannedFile, PlannedSeries, PlannedSlice
 from imaging.frames import DicomFacts, Identity, ImageInfo
 from imaging.geometry import anatomical_key
 from imaging.sequence import guess
+from imaging.text_risk import text_risk
 
 PLANE_FOLDERS = {
     "axial": "axial", "ax": "axial", "transverse": "axial", "transversal": "axial", "tra": "axial",
@@ -139,6 +140,7 @@ def _series(key: str, images: Sequence[FoundImage]) -> PlannedSeries:
             kind=image.info.kind.value,
             sop_instance_uid=image.info.dicom.sop_instance_uid if image.info.dicom else None,
             instance_number=_number(image.info.dicom.instance_number if image.info.dicom else None),
+            text_risk=text_risk(image.info) or "",
             slices=tuple(
                 PlannedSlice(
                     frame_index=frame,

@@ -205,6 +205,7 @@ class Housekeeper:
 
     def erase(self) -> None:
         """Deletes studies older than the settings allow, and bytes that nothing names since a deletion."""
+        retention.forget_originals(self._database, deidentify=self._settings.deidentify)
         gone = retention.retain(self._database, self._settings.retention_days)
         blobs = retention.remove_bytes(self._database, self._blobs)
         if gone or blobs:

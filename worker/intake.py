@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,7 @@ from imaging.collect import Collected, collect
 from imaging.geometry import natural_key
 from imaging.outcomes import Outcome, Reason, RejectedFile
 from worker.context import Context
+from worker.deidentifying import Deidentifier
 from worker.faults import Fatal, Transient
 from worker.grouping import FoundImage, plan
 from worker.lease import Lease
@@ -52,11 +54,12 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
         Exception: Whatever else `worker.work` is to judge.
     """
     try:
-        _fenced(context, claim, lease, partial(rows.begin, job_id=claim.of_job))
+        begin = partial(rows.begin, job_id=claim.of_job, deidentify=context.settings.deidentify)
+        deidentify = _fenced(context, claim, lease, begin)
         with context.database.read() as session:
             sent = sorted(rows.sent_files(session, claim.of_job), key=lambda file: natural_key(file.path))
-            title = session.get_one(Job, claim.of_job).title
-        images, refused = _read_all(context, sent, lease)
+            title = "" if deidentify else session.get_one(Job, claim.of_job).title
+        images, refused = _read_all(context, sent, lease, deidentify=deidentify)
         _write_all(context, claim, lease, images, refused, title)
         digests = [image.sha256 for image in images]
 
@@ -78,18 +81,23 @@ def _wake(context: Context, job_id: uuid.UUID) -> None:
     context.doorbell.ring_committed(context.database, item_ids)
 
 
-def _read_all(context: Context, sent: list[SentFile], lease: Lease) -> tuple[list[FoundImage], list[FileLine]]:
-    """Collects and inspects every file once; usable members of archives go into the blob store."""
+def _read_all(
+    context: Context, sent: list[SentFile], lease: Lease, *, deidentify: bool
+) -> tuple[list[FoundImage], list[FileLine]]:
+    """Collects and inspects every file once; usable members of archives, and new files, go into the blob store."""
     images: list[FoundImage] = []
     refused: list[FileLine] = []
     storing: deque[Future[None]] = deque()
     # Making a file durable is waiting for the disk: sixteen waits at once take little longer than one.
     with context.blobs.workspace() as workdir, ThreadPoolExecutor(16, thread_name_prefix="store") as pool:
+        without = Deidentifier(context.settings, context.decoders, workdir) if deidentify else None
         for collected in _collected(context, sent, workdir):
             lease.check()
             lease.progress += 1
             sequence = lease.progress
-            found = _inspect(context, collected, sequence)
+            if without is not None:
+                collected = _deidentified(without, collected, sequence, workdir)
+            found = _inspect(context, collected, sequence, without)
             if isinstance(found, FoundImage):
                 images.append(found)
             else:
@@ -105,6 +113,21 @@ def _read_all(context: Context, sent: list[SentFile], lease: Lease) -> tuple[lis
         for future in storing:
             future.result()
     return images, refused
+
+
+def _deidentified(without: Deidentifier, collected: Collected, sequence: int, workdir: Path) -> Collected:
+    """The same file with a neutral name and, when it is usable, with new bytes; the original goes if it is ours."""
+    name, original = without.name(collected.display_path, sequence), collected.local_path
+    if original is None:
+        return replace(collected, display_path=name, sha256="")
+    try:
+        local, digest, size_bytes = without.file(original, sequence)
+    except RejectedFile as rejection:
+        return replace(collected, display_path=name, local_path=None, sha256="", kind=None, rejection=rejection)
+    finally:
+        if workdir in original.parents:
+            original.unlink(missing_ok=True)
+    return replace(collected, display_path=name, local_path=local, sha256=digest, size_bytes=size_bytes)
 
 
 def _keep(blobs: BlobStore, local: Path, digest: str) -> None:
@@ -125,11 +148,15 @@ def _collected(context: Context, sent: list[SentFile], workdir: Path) -> Iterato
             raise Fatal("blob_missing", f"blob {file.sha256} of the upload is missing") from None
 
 
-def _inspect(context: Context, collected: Collected, sequence: int) -> FoundImage | FileLine:
+def _inspect(
+    context: Context, collected: Collected, sequence: int, without: Deidentifier | None
+) -> FoundImage | FileLine:
     rejection = collected.rejection
     if rejection is None and collected.local_path is not None:
         try:
             info = context.decoders.inspect(collected.local_path)
+            if without is not None:
+                without.check(info)
         except RejectedFile as error:
             rejection = error
         else:

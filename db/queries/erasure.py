@@ -11,7 +11,7 @@ audit trail keeps what is said here, and words may name a person.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -26,14 +26,12 @@ from db.predictions import Prediction
 from db.queries import audit
 from db.queries.audit import Actor
 from db.queries.housekeeping import unnamed
+from db.queries.originals import REMOVED_NAME, forget_names, mark
 from db.reviews import SliceLabel, StudyDecision
 from db.states import JOB_ENDED, Purpose, UploadState
 from db.studies import Instance, Series, Study
 from db.uploads import ErasedBlob, Upload, UploadFile
-from db.upserts import insert_missing
 
-REMOVED_NAME = "[removed]"
-"""Stands in a receipt where the name of a file was."""
 STUDY_DELETED = "study_deleted"
 """Reason in the receipt's line of a file whose study was deleted; the sentence stands in `web.sentences`."""
 
@@ -183,15 +181,6 @@ def erase(session: Session, study_id: uuid.UUID, *, by: Actor, reason: EraseReas
     return found
 
 
-def mark(session: Session, digests: Iterable[str]) -> None:
-    """Remembers bytes that a deletion may have left without a name, for `unneeded`; in the same transaction."""
-    now = database_now(session)
-    wanted = sorted(set(digests))
-    for start in range(0, len(wanted), 500):
-        rows = [{"sha256": digest, "erased_at": now} for digest in wanted[start : start + 500]]
-        insert_missing(session, ErasedBlob, rows)
-
-
 def unneeded(session: Session, limit: int = 2000) -> tuple[list[str], list[str]]:
     """Marked bytes: (those that no row names, those that one does)."""
     marked = session.scalars(select(ErasedBlob.sha256).order_by(ErasedBlob.erased_at).limit(limit)).all()
@@ -316,19 +305,3 @@ def _strip(session: Session, job: Job, study_id: uuid.UUID) -> set[str]:
         .where(JobStudy.job_id == job.id, JobStudy.study_id != study_id)
     )
     return forget_names(session, job.upload_id, UploadFile.sha256.not_in(kept))
-
-
-def forget_names(session: Session, upload_id: uuid.UUID, which: ColumnElement[bool]) -> set[str]:
-    """Takes name and bytes from files of an upload; how many there were stays. Returns the digests they had."""
-    rows = session.execute(
-        select(UploadFile.id, UploadFile.sha256).where(UploadFile.upload_id == upload_id, which)
-    ).all()
-    session.execute(update(Upload).where(Upload.id == upload_id).values(title=""))
-    changes = [
-        # The digest of a name is as good as the name to whoever guesses it.
-        {"id": row.id, "path": REMOVED_NAME, "path_digest": row.id.hex, "sha256": "", "size_bytes": 0}
-        for row in rows
-    ]
-    if changes:
-        session.execute(update(UploadFile), changes)
-    return {row.sha256 for row in rows} - {""}

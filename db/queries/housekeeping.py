@@ -167,7 +167,7 @@ def expire_uploads(session: Session, limit: int = 100) -> list[str]:
     session.execute(
         update(Upload)
         .where(Upload.id.in_(upload_ids))
-        .values(state=check(UploadState.RECEIVING, UploadState.ABANDONED))
+        .values(state=check(UploadState.RECEIVING, UploadState.ABANDONED), title="")
         .execution_options(synchronize_session=False)
     )
     return list(digests)

@@ -19,7 +19,7 @@ from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.predictions import Prediction
-from db.queries import settle, shown, stale, standings
+from db.queries import originals, settle, shown, stale, standings
 from db.queries.checkpoints import serving
 from db.standings import StudyStanding
 from db.states import ItemState, JobState, Role, SliceState, check
@@ -80,6 +80,8 @@ class PlannedFile:
     sop_instance_uid: str | None
     instance_number: int | None
     slices: tuple[PlannedSlice, ...]
+    text_risk: str = ""
+    """See `db.studies.Instance.text_risk`."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +121,26 @@ class SentFile:
 
 
 def sent_files(session: Session, job_id: uuid.UUID) -> list[SentFile]:
-    """The files of a job's upload, by name."""
+    """The files of a job's upload, by name; not those whose bytes were removed."""
     rows = session.execute(
         select(UploadFile.path, UploadFile.sha256, UploadFile.size_bytes)
         .join(Job, Job.upload_id == UploadFile.upload_id)
-        .where(Job.id == job_id)
+        .where(Job.id == job_id, UploadFile.sha256 != "")
         .order_by(UploadFile.path, UploadFile.id)
     )
     return [SentFile(*row) for row in rows]
 
 
-def begin(session: Session, job_id: uuid.UUID) -> None:
+def begin(session: Session, job_id: uuid.UUID, *, deidentify: bool = False) -> bool:
     """Starts (again) to open a job's files: what an earlier attempt wrote for this job alone goes.
+
+    Args:
+        session: In a fenced write transaction.
+        job_id: The job.
+        deidentify: Whether files are to be de-identified; once said of a job, it stays so.
+
+    Returns:
+        Whether this job's files are to be de-identified.
 
     Raises:
         NoServingCheckpoint: When there is no model to classify with; nothing is changed.
@@ -141,8 +151,10 @@ def begin(session: Session, job_id: uuid.UUID) -> None:
     if JobState(job.state) != JobState.OPENING:
         job.state = check(JobState(job.state), JobState.OPENING)
     stale.mark_with_job(session, job_id)
+    job.deidentified = job.deidentified or deidentify
     for model in (ReceivedFile, JobSlice, JobStudy):
         session.execute(delete(model).where(model.job_id == job_id))
+    return job.deidentified
 
 
 def add_lines(session: Session, job_id: uuid.UUID, lines: Iterable[FileLine]) -> None:
@@ -163,6 +175,7 @@ def add_study(session: Session, job_id: uuid.UUID, study: PlannedStudy) -> uuid.
                 "study_date": study.study_date,
                 "description": study.description,
                 "title": study.title,
+                "deidentified": session.get_one(Job, job_id).deidentified,
             }
         ],
     )
@@ -229,6 +242,7 @@ def add_files(
             "content_sha256": file.sha256,
             "size_bytes": file.size_bytes,
             "kind": file.kind,
+            "text_risk": file.text_risk,
             "path": file.line.path,
             "frame_index": piece.frame_index,
             "instance_number": file.instance_number,
@@ -297,6 +311,8 @@ def conclude(session: Session, job_id: uuid.UUID, settings: Settings, *, content
     job = session.scalars(
         select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
     ).one()
+    if job.deidentified:
+        originals.forget(session, job)
     now = database_now(session)
     total = session.scalar(select(func.count()).select_from(JobSlice).where(JobSlice.job_id == job_id)) or 0
     if total == 0:

@@ -98,6 +98,7 @@ def slice_rows(view: StudyView) -> list[dict[str, Any]]:
                     "position_mm": instance.position_mm,
                     "rows": instance.rows,
                     "columns": instance.columns,
+                    "text_risk": instance.text_risk,
                     "state": str(item.state),
                     "failure_code": "" if prediction else item.failure_code,
                     "failure_detail": {} if prediction else item.failure_detail,

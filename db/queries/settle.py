@@ -16,7 +16,7 @@ from config.queues import QUEUE_BATCH, QUEUE_INTAKE, QUEUE_INTERACTIVE, TASK_CLA
 from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import standings
+from db.queries import originals, standings
 from db.states import ITEM_OPEN, JOB_ENDED, ItemState, JobState, Priority, Purpose, SliceState, check
 from db.studies import Instance, Series
 
@@ -211,7 +211,7 @@ def retry(session: Session, job_id: uuid.UUID, settings: Settings) -> list[WorkI
         return []
     before = JobState(job.state)
     if job.opened_at is None:
-        if before == JobState.SUCCEEDED or job.upload_id is None:
+        if before == JobState.SUCCEEDED or not originals.can_be_opened_again(session, job):
             return []
         item = WorkItem(
             job_id=job.id,

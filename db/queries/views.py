@@ -6,7 +6,7 @@ Owns paging, filters and the shapes that templates show. Every query takes the v
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -219,6 +219,15 @@ def receipt_page(session: Session, job_id: uuid.UUID, *, outcome: str = "", numb
         query = query.where(ReceivedFile.outcome == outcome)
     found, page, pages, total = _paged(session, query, (ReceivedFile.sequence,), number, RECEIPT_ROWS)
     return Page([row.ReceivedFile for row in found], page, pages, total, {"outcome": outcome} if outcome else {})
+
+
+def text_risks(session: Session, lines: Iterable[ReceivedFile]) -> dict[uuid.UUID, str]:
+    """Instance -> why a name may be written into its pixels, of the lines of a receipt for which there is a sign."""
+    ids = [line.instance_id for line in lines if line.instance_id]
+    rows = session.execute(
+        select(Instance.id, Instance.text_risk).where(Instance.id.in_(ids), Instance.text_risk != "")
+    )
+    return {row.id: row.text_risk for row in rows}
 
 
 def failed_slices(session: Session, job_id: uuid.UUID, limit: int = 100) -> list[tuple[JobSlice, Instance]]:

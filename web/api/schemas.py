@@ -299,6 +299,9 @@ class Study(Notice):
     study_instance_uid = fields.String(required=True)
     study_date = fields.String(required=True)
     description = fields.String(required=True)
+    deidentified = fields.Boolean(
+        required=True, metadata={"description": "De-identified at intake: UIDs and dates are not the scanner's"}
+    )
     identity = fields.Nested(Identity, allow_none=True, required=True)
     series = fields.List(fields.Nested(SeriesRef), required=True)
     summary = fields.Nested(Summary, required=True)
@@ -393,6 +396,10 @@ class Slice(Schema):
     position_mm = fields.Float(allow_none=True, required=True)
     rows = fields.Integer(required=True)
     columns = fields.Integer(required=True)
+    text_risk = fields.String(
+        required=True,
+        metadata={"description": "Why a name may be written into the pixels: `declared`, `capture`; empty: no sign"},
+    )
     state = fields.String(required=True)
     failure = fields.Nested(Explained, allow_none=True, required=True)
     prediction = fields.Nested(Prediction, allow_none=True, required=True)

@@ -39,6 +39,7 @@ def study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
         "study_instance_uid": view.study.study_instance_uid or "",
         "study_date": view.study.study_date,
         "description": view.study.description,
+        "deidentified": view.study.deidentified,
         "identity": view.identity,
         "series": [
             {

@@ -62,6 +62,7 @@ def job(job_id: uuid.UUID) -> str:
         if not fragment:
             context["sender"] = views.sender_name(db, found)
             context["receipt"] = _receipt(db, job_id)
+            context["risks"] = views.text_risks(db, context["receipt"].rows)
     note_identities(context["studies"])
     if fragment:
         return render_template("jobs/_progress.html", **context)
@@ -74,11 +75,13 @@ def job_receipt(job_id: uuid.UUID) -> str:
     """The batch receipt of a job as a fragment, fetched until its files are open."""
     with services().database.read() as db:
         found = find_job(db, job_id)
+        receipt = _receipt(db, job_id)
         return render_template(
             "jobs/_receipt.html",
             job=found,
             counts=views.receipt_counts(db, job_id),
-            receipt=_receipt(db, job_id),
+            receipt=receipt,
+            risks=views.text_risks(db, receipt.rows),
         )
 
 

@@ -145,6 +145,8 @@ def _page(*, error: str = "", title: str = "", status: int = 200) -> Response:
         priorities=list(Priority),
         samples=[(sample, len(files)) for sample in SAMPLES if (files := sample.files)],
         nowhere=uuid.UUID(int=0),
+        deidentify=settings.deidentify,
+        refuses_text=settings.deidentify_burned_in == "refuse",
         words=_words(),
         # The way without scripts sends everything in one request, the other way one file a request.
         limits={

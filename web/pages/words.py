@@ -15,6 +15,7 @@ from db.queries.views import NOT_ASKED
 from db.reviews import NOT_ASSESSABLE, WITHDRAWN
 from db.states import DatasetState, JobState, Priority, Purpose, Role, SliceState
 from imaging.outcomes import Outcome
+from imaging.text_risk import TextRisk
 from web.dataset_sentences import template_of_problem
 from web.pages.languages import add_filters, class_label, sentence
 from web.sentences import template_of
@@ -76,6 +77,12 @@ OUTCOMES: dict[str, object] = {
     Outcome.ENCRYPTED: lazy_gettext("encrypted"),
     "uid_conflict": lazy_gettext("conflicting identifier"),
 }
+TEXT_RISKS = {
+    TextRisk.DECLARED: lazy_gettext("A name may be written into the pixels: the header says so."),
+    TextRisk.CAPTURE: lazy_gettext(
+        "A name may be written into the pixels: this is a picture of a screen, a film or another program."
+    ),
+}
 AUDIT_OUTCOMES = {
     audit.OK: lazy_gettext("done"),
     audit.DENIED: lazy_gettext("denied"),
@@ -102,6 +109,7 @@ def init_app(app: Flask) -> None:
         role_label=lambda role: str(ROLES.get(role, role)),
         outcome_label=lambda outcome: str(OUTCOMES.get(outcome, outcome)),
         finding_label=lambda finding: str(FINDINGS.get(finding, finding)),
+        text_risk_sentence=lambda risk: str(TEXT_RISKS.get(risk, risk)),
         audit_label=lambda outcome: str(AUDIT_OUTCOMES.get(outcome, outcome)),
         reason_sentence=reason_sentence,
         decision_label=decision_label,

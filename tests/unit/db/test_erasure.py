@@ -19,6 +19,7 @@ from db.models import METADATA
 from db.predictions import Heatmap, Prediction
 from db.queries import audit, erasure
 from db.queries.erasure import EraseReason
+from db.queries.originals import REMOVED_NAME
 from db.registry import ShadowRun
 from db.reviews import SliceLabel
 from db.session import Database
@@ -205,14 +206,14 @@ def test_of_a_submission_with_other_studies_only_these_stay(store: Store, archiv
         assert shown == [
             (f"{MARK}/two/0.png", ""),
             (f"{MARK}/two/1.png", ""),
-            (erasure.REMOVED_NAME, ""),
-            (erasure.REMOVED_NAME, erasure.STUDY_DELETED),
-            (erasure.REMOVED_NAME, erasure.STUDY_DELETED),
+            (REMOVED_NAME, ""),
+            (REMOVED_NAME, erasure.STUDY_DELETED),
+            (REMOVED_NAME, erasure.STUDY_DELETED),
         ]
         names = session.scalars(
             select(UploadFile.path).join(Job, Job.upload_id == UploadFile.upload_id).where(Job.id == job)
         ).all()
-        assert sorted(names) == [erasure.REMOVED_NAME] * 2 if archive else len(names) == 5
+        assert sorted(names) == [REMOVED_NAME] * 2 if archive else len(names) == 5
         assert session.get_one(Job, job).title == ""
     assert f"{MARK}/one" not in store.texts()
     # The slices of the study and the refused file go, and the archive, in which the study was.

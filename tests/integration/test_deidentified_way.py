@@ -5,6 +5,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -53,7 +54,7 @@ def context(work: Settings) -> Iterator[Context]:
     opened.close()
 
 
-def image(number: int, **more: object) -> bytes:
+def image(number: int, **more: Any) -> bytes:
     """A slice of the marked patient."""
     return to_bytes(
         mr(

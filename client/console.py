@@ -91,7 +91,7 @@ def summary(job: dict[str, Any], studies: list[dict[str, Any]]) -> str:
         f"  files: {sum(outcomes.values())} looked at"
         + "".join(f", {count} {outcome.replace('_', ' ')}" for outcome, count in sorted(outcomes.items())),
         f"  slices: {slices['total']}, of these {slices['done']} with a result, {slices['failed']} failed, "
-        f"{slices['cancelled']} cancelled",
+        f"{slices['cancelled']} cancelled, {slices.get('left_out', 0)} left out",
     ]
     if job["failure"]:
         lines.append(f"  {job['failure']['sentence']}")

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config import series_rules
 from config.dicom_peers import AE_TITLE, parse_peers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,6 +132,10 @@ class Settings(BaseSettings):
     soft_shutdown_s: float = Field(20.0, ge=0)
     worker_ready_age_s: float = Field(20.0, gt=0, description="A worker not seen for this long is not ready")
 
+    series_rules: str = Field(
+        "all", description="Which series of a study are classified, such as `t1_contrast,axial,largest; all` (dicom.md)"
+    )
+
     # Privacy.
     deidentify: bool = Field(
         False, description="De-identify every file before it is kept (docs/privacy.md); the original is removed"
@@ -176,6 +181,12 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         """An empty variable means that there is no such file, not the current folder."""
         return None if value == "" else value
+
+    @field_validator("series_rules")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        series_rules.parse(text)
+        return text
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

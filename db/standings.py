@@ -54,6 +54,8 @@ class StudyStanding(Base):
     failed: Mapped[int] = mapped_column(default=0)
     waiting: Mapped[int] = mapped_column(default=0)
     not_asked: Mapped[int] = mapped_column(default=0)
+    left_out: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """Reason -> slices that were not to be classified."""
     newest_result_at: Mapped[datetime | None]
     decided: Mapped[int] = mapped_column(default=0)
     """Slices about which a decision stands."""
@@ -73,5 +75,10 @@ class StudyStanding(Base):
 
     @property
     def total(self) -> int:
-        """All slices of the study that were asked for."""
-        return self.analysed + self.failed + self.waiting + self.not_asked
+        """All slices of the study that were received."""
+        return self.analysed + self.failed + self.waiting + self.not_asked + self.not_classified
+
+    @property
+    def not_classified(self) -> int:
+        """Slices that were left out, whatever the reason."""
+        return sum(self.left_out.values())

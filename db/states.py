@@ -16,7 +16,7 @@ class JobState(StrEnum):
     RECEIVED = "received"  # committed; its files wait to be opened
     OPENING = "opening"  # intake is reading its files
     CLASSIFYING = "classifying"  # slices wait or are being classified
-    SUCCEEDED = "succeeded"  # every accepted slice has its result
+    SUCCEEDED = "succeeded"  # every slice that was to be classified has its result
     PARTIAL = "partial"  # some slices have results, some failed
     FAILED = "failed"  # no result: nothing usable, or every slice failed
     CANCELLED = "cancelled"
@@ -39,6 +39,7 @@ class SliceState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    LEFT_OUT = "left_out"  # not to be classified: its plane, or its series, by rule or choice
 
 
 class UploadState(StrEnum):
@@ -112,10 +113,11 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[Any, frozenset[Any]]] = {
         _I.CANCELLED: frozenset({_I.PENDING}),
     },
     SliceState: {
-        _S.PENDING: frozenset({_S.DONE, _S.FAILED, _S.CANCELLED}),
+        _S.PENDING: frozenset({_S.DONE, _S.FAILED, _S.CANCELLED, _S.LEFT_OUT}),
         _S.DONE: frozenset(),
         _S.FAILED: frozenset({_S.PENDING}),
         _S.CANCELLED: frozenset({_S.PENDING}),
+        _S.LEFT_OUT: frozenset(),  # who wants it after all asks by a job of its own
     },
     UploadState: {
         _U.RECEIVING: frozenset({_U.COMPLETED, _U.ABANDONED}),
@@ -174,7 +176,8 @@ class Purpose(StrEnum):
 
     SUBMISSION = "submission"
     RECLASSIFICATION = "reclassification"  # slices of the store again, under another checkpoint
-    SHADOW = "shadow"  # as before, and the results are kept apart from those that are shown
+    SELECTION = "selection"  # further slices of a study, because somebody asked for them
+    SHADOW = "shadow"  # slices of the store under a candidate, and the results are kept apart from those that are shown
 
 
 class Role(StrEnum):

@@ -9,7 +9,7 @@ A row of `Instance` is one 2-D slice: a single-frame DICOM instance, one frame o
 import uuid
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, false
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, false, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.base import Base, WithId
@@ -65,6 +65,10 @@ class Series(WithId, Base):
     plane: Mapped[str | None] = mapped_column(String(16))
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Non-identifying acquisition facts: manufacturer, field strength, sequence tags, spacing."""
+    chosen: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Whether its slices are to be classified."""
+    chosen_by: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    """The rule of the settings that decided; `user` when somebody did; empty when no rule held, or none was asked."""
 
     study: Mapped[Study] = relationship(back_populates="series")
 

@@ -13,6 +13,9 @@ FURTHER: Mapping[str, str] = {
     "sent_before": "These bytes were sent before and are analysed once; the result is shown with the earlier slice.",
     "uid_conflict": "Another file with the same identifier but other content was received; both are analysed.",
     "study_deleted": "The study to which this file belonged was deleted for good.",
+    "plane_not_trained": "Plane %(plane)s: not classified by this model, which was not trained on it.",
+    "scout": "Localizer: a scout picture, not classified by this model.",
+    "series_not_chosen": "Its series was not chosen for classification.",
     "blob_missing": "The stored file is missing on the server. Tell the administrator; the file must be sent again.",
     "pixels_unusable": "The picture holds nothing that can be analysed, for example one grey value everywhere.",
     "worker_lost": "The program that analysed this was ended several times while doing so. Try again; if it happens "

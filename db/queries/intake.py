@@ -19,7 +19,7 @@ from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.predictions import Prediction
-from db.queries import originals, settle, shown, stale, standings
+from db.queries import originals, selection, settle, shown, stale, standings
 from db.queries.checkpoints import serving
 from db.standings import StudyStanding
 from db.states import ItemState, JobState, Role, SliceState, check
@@ -335,6 +335,8 @@ def conclude(session: Session, job_id: uuid.UUID, settings: Settings, *, content
         .execution_options(synchronize_session=False)
     )
     shown.adopt(session, job_id, checkpoint.id)
+    selection.apply_rules(session, job_id, settings)
+    selection.leave_out(session, job_id, checkpoint)
     pending = session.scalars(
         select(JobSlice.id)
         .join(Instance, Instance.id == JobSlice.instance_id)

@@ -3,8 +3,9 @@
 Owns making such jobs out of studies that are there: nothing is received, so their receipt is empty. Results of the
 checkpoint that exist are kept and not made twice. Refuses to touch what other checkpoints said: both stay readable.
 
-A re-classification asks for whole studies, so that the study's page is whole under the new checkpoint; of slices that
-wait for it already it makes no second request.
+A re-classification asks for whole studies, so that the study's page is whole under the new checkpoint: for all slices
+that this checkpoint is to classify (`db.queries.selection.wanted`); of slices that wait for it already it makes no
+second request. `further` asks for slices of one study that were left out.
 """
 
 import uuid
@@ -21,7 +22,7 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.jobs import Job, JobSlice, JobStudy
 from db.predictions import Prediction
-from db.queries import settle, standings
+from db.queries import selection, settle, standings
 from db.queries.checkpoints import serving
 from db.queries.refusals import RegistryRefused
 from db.queries.visibility import shown_predictions
@@ -94,10 +95,11 @@ def reclassify(
     checkpoint = serving(session)
     if checkpoint is None:
         raise RegistryRefused("no_serving", "No model serves; promote one first.")
-    missing = _missing(which, checkpoint.id)
+    missing = (*_missing(which, checkpoint.id), selection.wanted(checkpoint))
     counts = session.execute(
         select(Instance.study_id, func.count())
         .join(Study, Study.id == Instance.study_id)
+        .join(Series, Series.id == Instance.series_id)
         .where(*missing)
         .group_by(Instance.study_id, Study.created_at)
         .order_by(Study.created_at, Instance.study_id)
@@ -118,6 +120,56 @@ def reclassify(
     _cut(session, job, instance_ids, settings)
     standings.changed(session, chosen)
     return Rerun(job.id, slices, len(chosen), len(counts) > len(chosen))
+
+
+def further(
+    session: Session,
+    study: Study,
+    checkpoint: Checkpoint,
+    which: ColumnElement[bool],
+    settings: Settings,
+    *,
+    by: uuid.UUID | None,
+) -> Rerun | None:
+    """Makes one job that classifies further slices of a study, for somebody who asked.
+
+    Args:
+        session: In a write transaction.
+        study: The study; its row is held, so that two who ask at once do not ask twice.
+        checkpoint: The checkpoint whose results of the study are shown, or the serving one.
+        which: Condition on `Instance` and `Series`.
+        settings: Sizes of chunks.
+        by: The user.
+
+    Returns:
+        The job; None when every one of these slices has its result or waits for it already.
+    """
+    session.execute(select(Study.id).where(Study.id == study.id).with_for_update())
+    instance_ids = _instances(session, (*_missing(Study.id == study.id, checkpoint.id), which))
+    if not instance_ids:
+        return None
+    job = _job(session, checkpoint, by, study.title or study.description, Priority.NORMAL, Purpose.SELECTION)
+    insert_missing(session, JobStudy, [{"job_id": job.id, "study_id": study.id}])
+    _cut(session, job, instance_ids, settings)
+    standings.changed(session, [study.id])
+    return Rerun(job.id, len(instance_ids), 1, more=False)
+
+
+def askable(
+    session: Session, study_id: uuid.UUID, checkpoint: Checkpoint, which: ColumnElement[bool]
+) -> dict[str | None, int]:
+    """How many slices `further` would ask for, by plane."""
+    return {
+        row[0]: row[1]
+        for row in session.execute(
+            select(Instance.plane, func.count())
+            .join(Study, Study.id == Instance.study_id)
+            .join(Series, Series.id == Instance.series_id)
+            .where(*_missing(Study.id == study_id, checkpoint.id), which)
+            .group_by(Instance.plane)
+            .order_by(Instance.plane)
+        )
+    }
 
 
 def shadow(

@@ -52,8 +52,8 @@ STUDY_COLUMNS = (
 STUDY_END_COLUMNS = ("checkpoint", "engine", "code_version", "predicted_at", "error", "prediction_id", "notice")
 DECISION_COLUMNS = ("confirmed_label", "confirmed_by", "confirmed_at")
 """What a clinician decided: a class, `not_assessable`, or empty when nobody did."""
-WITHDRAWN_COLUMNS = ("withdrawn",)
-"""Why the model behind the result was withdrawn; empty when it was not."""
+WITHDRAWN_COLUMNS = ("withdrawn", "untrained_plane")
+"""Why the model behind the result was withdrawn, and the slice's plane when it was not trained on it; else empty."""
 RECEIPT_COLUMNS = (
     "job_id",
     "sequence",
@@ -104,6 +104,7 @@ def slice_rows(view: StudyView) -> list[dict[str, Any]]:
                     "failure_detail": {} if prediction else item.failure_detail,
                     "prediction": prediction,
                     "decision": view.labels.get(instance.id),
+                    "untrained_plane": (instance.plane or "") if item.untrained else "",
                 }
             )
     return rows
@@ -128,7 +129,8 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
             decision = _decision(row["decision"])
             if found is None:
                 end = ["", "", "", "", error, ""]
-                yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE, *decision, ""])
+                marks = ["", row["untrained_plane"]]
+                yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE, *decision, *marks])
                 continue
             probabilities = [_digits(found.probabilities.get(name)) for name in classes]
             end = [digest, found.engine, found.code_version, found.created_at.isoformat(), "", str(found.id)]
@@ -142,6 +144,7 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
                     NOTICE,
                     *decision,
                     withdrawn,
+                    row["untrained_plane"],
                 ]
             )
 

@@ -35,7 +35,8 @@ def cut(session: Session, job: Job, slice_ids: Sequence[uuid.UUID], settings: Se
         How many items were made.
     """
     # What the store holds already never goes before what somebody has just sent and waits for.
-    quick = job.purpose == Purpose.SUBMISSION and len(slice_ids) <= settings.interactive_slices
+    asked = job.purpose in (Purpose.SUBMISSION, Purpose.SELECTION)
+    quick = asked and len(slice_ids) <= settings.interactive_slices
     queue = QUEUE_INTERACTIVE if quick else QUEUE_BATCH
     size = settings.chunk_slices
     chunks = [slice_ids[start : start + size] for start in range(0, len(slice_ids), size)]
@@ -137,8 +138,8 @@ def end_state(counts: dict[SliceState, int]) -> JobState:
     """The state in which a job without pending slices ends."""
     done = counts.get(SliceState.DONE, 0)
     others = counts.get(SliceState.FAILED, 0) + counts.get(SliceState.CANCELLED, 0)
-    if done and not others:
-        return JobState.SUCCEEDED
+    if not others:
+        return JobState.SUCCEEDED  # also when every slice was left out: all is done that was to be done
     if done:
         return JobState.PARTIAL
     return JobState.FAILED

@@ -17,7 +17,7 @@ from config.queues import TASK_CLASSIFY
 from db.checkpoints import Checkpoint
 from db.jobs import Job, JobSlice, WorkItem
 from db.predictions import Prediction
-from db.queries.summaries import Finding, SliceVote, summarise
+from db.queries.summaries import Finding, Tally, summarise
 from db.registry import ShadowRun
 from db.states import ItemState, JobState, SliceState
 from db.studies import Instance, Series, Study
@@ -118,12 +118,12 @@ def result(session: Session, run: ShadowRun) -> ShadowResult:
         )
     }
     unfinished = {row.study_id for row in rows if row.after is None}
-    votes: dict[uuid.UUID, tuple[list[SliceVote], list[SliceVote]]] = {}
+    votes: dict[uuid.UUID, tuple[list[Tally], list[Tally]]] = {}
     for row in both:
         if row.study_id not in unfinished:
             before, after = votes.setdefault(row.study_id, ([], []))
-            before.append(SliceVote(row.plane, row.before, row.before_probability))
-            after.append(SliceVote(row.plane, row.after, row.after_probability))
+            before.append(Tally.of_slice(row.plane, row.before, row.before_probability))
+            after.append(Tally.of_slice(row.plane, row.after, row.after_probability))
     states = Counter(session.scalars(select(JobSlice.state).where(JobSlice.job_id == run.job_id)))
     return ShadowResult(
         run=run,

@@ -99,7 +99,12 @@ def _jobs(session: Session, study_id: uuid.UUID) -> tuple[dict[uuid.UUID, dateti
         select(Job.checkpoint_id, Job.purpose, Job.created_at, waiting)
         .join(JobSlice, JobSlice.job_id == Job.id)
         .join(Instance, Instance.id == JobSlice.instance_id)
-        .where(Instance.study_id == study_id, Job.purpose != Purpose.SHADOW, Job.checkpoint_id.is_not(None))
+        .where(
+            Instance.study_id == study_id,
+            # Who asks for further slices under an older checkpoint does not put it before the newer one.
+            Job.purpose.not_in((Purpose.SHADOW, Purpose.SELECTION)),
+            Job.checkpoint_id.is_not(None),
+        )
         .group_by(Job.id, Job.checkpoint_id, Job.purpose, Job.created_at)
     ).all()
     newest: dict[uuid.UUID, datetime] = {}

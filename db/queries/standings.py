@@ -53,6 +53,7 @@ class Derived:
     failed: int
     waiting: int
     not_asked: int
+    left_out: dict[str, int]
     newest_result_at: datetime | None
     decided: int
     disagreed: int
@@ -99,6 +100,7 @@ def compute(session: Session, study_id: uuid.UUID) -> Derived:
         failed=summary.failed,
         waiting=summary.waiting,
         not_asked=summary.not_asked,
+        left_out=dict(summary.left_out),
         newest_result_at=first.newest_at if first else None,
         decided=decided,
         disagreed=disagreed,

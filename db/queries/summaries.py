@@ -7,13 +7,12 @@ Refuses to diagnose: it counts what the network said of single slices.
 """
 
 import uuid
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, select, true
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from db.jobs import Job, JobSlice
@@ -40,13 +39,24 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
-class SliceVote:
-    """What the network said of one slice."""
+class Tally:
+    """What the network said of some slices of one plane: those on which one class is the likeliest."""
 
     plane: str | None
     class_name: str
-    probability: float
-    """Calibrated probability of `class_name`, in [0, 1]."""
+    slices: int
+    firm_slices: int
+    """Those of them whose calibrated probability of `class_name` is at or above the threshold."""
+    peak_probability: float
+    """The highest of these probabilities, in [0, 1]."""
+    evidence: float
+    """Sum of the probabilities of the firm slices."""
+
+    @classmethod
+    def of_slice(cls, plane: str | None, class_name: str, probability: float) -> "Tally":
+        """Of one slice; `probability`: calibrated, of `class_name`."""
+        firm = probability >= THRESHOLD
+        return cls(plane, class_name, 1, int(firm), probability, probability if firm else 0.0)
 
 
 @dataclass(frozen=True)
@@ -81,49 +91,73 @@ class Summary:
     waiting: int
     not_asked: int = 0
     """Slices that only another checkpoint has analysed or was asked about."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Slices that were not to be classified, by reason (`db.queries.selection`)."""
+
+    @property
+    def not_classified(self) -> int:
+        """Slices that were left out, whatever the reason."""
+        return sum(self.left_out.values())
 
     @property
     def total(self) -> int:
-        """All slices of the study that were asked for."""
-        return self.analysed + self.failed + self.waiting + self.not_asked
+        """All slices of the study that were received."""
+        return self.analysed + self.failed + self.waiting + self.not_asked + self.not_classified
+
+    @property
+    def is_missing_some(self) -> bool:
+        """Whether slices that were to be classified have no result of this checkpoint."""
+        return bool(self.failed or self.waiting or self.not_asked)
 
     @property
     def is_complete(self) -> bool:
         """Whether every slice was analysed."""
-        return self.failed == 0 and self.waiting == 0 and self.not_asked == 0 and self.analysed > 0
+        return not self.is_missing_some and not self.left_out and self.analysed > 0
 
 
-def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0, not_asked: int = 0) -> Summary:
+def summarise(
+    tallies: Sequence[Tally],
+    *,
+    failed: int = 0,
+    waiting: int = 0,
+    not_asked: int = 0,
+    left_out: Mapping[str, int] | None = None,
+) -> Summary:
     """Applies the rule.
 
     Args:
-        votes: One entry for each analysed slice.
+        tallies: Of all analysed slices; several of one plane and class are added up.
         failed: Slices that could not be analysed.
         waiting: Slices that have no result yet.
         not_asked: Slices of which the checkpoint in question was not asked, though another one was.
+        left_out: Slices that were not to be classified, by reason.
 
     Returns:
         The summary; see docs/study-rule.md for the rule and worked cases.
     """
-    classes: Counter[str] = Counter(vote.class_name for vote in votes)
+    classes: dict[str, list[Tally]] = {}
     planes: dict[str, dict[str, int]] = {}
-    for vote in votes:
-        counts = planes.setdefault(vote.plane or "unknown", {})
-        counts[vote.class_name] = counts.get(vote.class_name, 0) + 1
+    for tally in tallies:
+        classes.setdefault(tally.class_name, []).append(tally)
+        counts = planes.setdefault(tally.plane or "unknown", {})
+        counts[tally.class_name] = counts.get(tally.class_name, 0) + tally.slices
     support = tuple(
-        ClassSupport(
-            class_name=name,
-            slices=count,
-            firm_slices=sum(v.probability >= THRESHOLD for v in votes if v.class_name == name),
-            peak_probability=max(v.probability for v in votes if v.class_name == name),
-            is_tumour=name not in NO_TUMOUR_CLASSES,
+        sorted(
+            (
+                ClassSupport(
+                    class_name=name,
+                    slices=sum(tally.slices for tally in found),
+                    firm_slices=sum(tally.firm_slices for tally in found),
+                    peak_probability=max(tally.peak_probability for tally in found),
+                    is_tumour=name not in NO_TUMOUR_CLASSES,
+                )
+                for name, found in classes.items()
+            ),
+            key=lambda item: (-item.slices, item.class_name),
         )
-        for name, count in sorted(classes.items(), key=lambda item: (-item[1], item[0]))
     )
     evidence = {
-        item.class_name: sum(
-            v.probability for v in votes if v.class_name == item.class_name and v.probability >= THRESHOLD
-        )
+        item.class_name: sum(tally.evidence for tally in classes[item.class_name])
         for item in support
         if item.is_tumour and item.firm_slices
     }
@@ -132,9 +166,9 @@ def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0, 
         finding = Finding.TUMOUR
     elif any(item.is_tumour for item in support):
         finding = Finding.UNCERTAIN
-    elif not votes:
+    elif not tallies:
         finding = Finding.NONE
-    elif failed or waiting or not_asked:
+    elif failed or waiting or not_asked or left_out:
         finding = Finding.INCOMPLETE
     else:
         finding = Finding.NO_TUMOUR
@@ -144,10 +178,11 @@ def summarise(votes: Sequence[SliceVote], *, failed: int = 0, waiting: int = 0, 
         other_classes=tuple(found[1:]),
         support=support,
         planes=planes,
-        analysed=len(votes),
+        analysed=sum(item.slices for item in support),
         failed=failed,
         waiting=waiting,
         not_asked=not_asked,
+        left_out=dict(left_out or {}),
     )
 
 
@@ -166,13 +201,18 @@ def study_summary(
         visible: Condition on `Instance` that hides slices from the viewer (`db.queries.visibility`).
     """
     condition = true() if visible is None else visible
-    votes = [
-        SliceVote(row.plane, row.class_name, row.probability)
+    plane = func.coalesce(Instance.plane, Series.plane)
+    firm = Prediction.probability >= THRESHOLD
+    tallies = [
+        Tally(*row)
         for row in session.execute(
             select(
-                func.coalesce(Instance.plane, Series.plane).label("plane"),
+                plane,
                 Prediction.class_name,
-                Prediction.probability,
+                func.count(),
+                func.sum(case((firm, 1), else_=0)),
+                func.max(Prediction.probability),
+                func.sum(case((firm, Prediction.probability), else_=0.0)),
             )
             .join(Instance, Instance.id == Prediction.instance_id)
             .join(Series, Series.id == Instance.series_id)
@@ -182,10 +222,21 @@ def study_summary(
                 shown_predictions(),
                 condition,
             )
+            .group_by(plane, Prediction.class_name)
+            .order_by(plane, Prediction.class_name)
         )
     ]
-    # Of several requests for a slice the best state counts: a retry that worked outweighs the failure before it.
-    # Requests to another checkpoint say only that this one was not asked, but for new submissions that still wait.
+    return summarise(tallies, **_without_result(session, study_id, checkpoint_id, condition))
+
+
+def _without_result(
+    session: Session, study_id: uuid.UUID, checkpoint_id: uuid.UUID | None, condition: ColumnElement[bool]
+) -> dict[str, Any]:
+    """Counts of the slices without a shown result of the checkpoint, as `summarise` takes them.
+
+    Of several requests for a slice the best state counts: a retry that waits outweighs the failure before it. Requests
+    to another checkpoint say only that this one was not asked, but for new submissions that still wait.
+    """
     unpredicted = (
         ~select(Prediction.id)
         .where(
@@ -197,16 +248,37 @@ def study_summary(
         )
         .exists()
     )
-    states: dict[uuid.UUID, set[str]] = {}
-    for row in session.execute(
-        select(JobSlice.instance_id, JobSlice.state, Job.checkpoint_id, Job.purpose)
+    ours = true() if checkpoint_id is None else or_(Job.checkpoint_id == checkpoint_id, Job.checkpoint_id.is_(None))
+    pending = JobSlice.state == SliceState.PENDING
+
+    def any_of(which: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.max(case((which, 1), else_=0))
+
+    one = (
+        select(
+            any_of(and_(pending, or_(ours, Job.purpose == Purpose.SUBMISSION))).label("waiting"),
+            any_of(and_(ours, JobSlice.state == SliceState.FAILED)).label("failed"),
+            func.max(case((and_(ours, JobSlice.state == SliceState.LEFT_OUT), JobSlice.failure_code), else_="")).label(
+                "left_out"
+            ),
+            any_of(ours).label("ours"),
+        )
         .join(Instance, Instance.id == JobSlice.instance_id)
         .join(Job, Job.id == JobSlice.job_id)
         .where(Instance.study_id == study_id, Job.purpose != Purpose.SHADOW, unpredicted, condition)
+        .group_by(JobSlice.instance_id)
+        .subquery()
+    )
+    counts = {"failed": 0, "waiting": 0, "not_asked": 0}
+    left_out: dict[str, int] = {}
+    for row in session.execute(
+        select(one.c.waiting, one.c.failed, one.c.left_out, one.c.ours, func.count().label("slices")).group_by(
+            one.c.waiting, one.c.failed, one.c.left_out, one.c.ours
+        )
     ):
-        ours = checkpoint_id is None or row.checkpoint_id in (checkpoint_id, None)
-        new = row.purpose == Purpose.SUBMISSION and row.state == SliceState.PENDING
-        states.setdefault(row.instance_id, set()).update([row.state] if ours or new else [])
-    waiting = sum(SliceState.PENDING in found for found in states.values())
-    not_asked = sum(not found for found in states.values())
-    return summarise(votes, failed=len(states) - waiting - not_asked, waiting=waiting, not_asked=not_asked)
+        if row.left_out and not row.waiting and not row.failed:
+            left_out[row.left_out] = left_out.get(row.left_out, 0) + row.slices
+        else:
+            # What is ours and neither waits nor was left out has failed, or was cancelled.
+            counts["waiting" if row.waiting else "failed" if row.ours else "not_asked"] += row.slices
+    return {**counts, "left_out": left_out}

@@ -7,7 +7,7 @@ Owns paging, filters and the shapes that templates show. Every query takes the v
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
@@ -18,7 +18,9 @@ from db.jobs import Job, JobSlice, JobStudy, ReceivedFile
 from db.predictions import Prediction, Reproduction
 from db.queries import reviews, standings, withdrawals
 from db.queries.reviews import Decision
+from db.queries.selection import SeriesRow, series_rows, untrained_planes
 from db.queries.shown import StudyCheckpoint, study_checkpoints
+from db.queries.strips import Strip, Window, leading, strip
 from db.queries.summaries import Summary, study_summary
 from db.queries.visibility import (
     Viewer,
@@ -63,11 +65,18 @@ class SliceCounts:
     done: int
     failed: int
     cancelled: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Those that were not to be classified, by reason (`db.queries.selection`)."""
+
+    @property
+    def not_classified(self) -> int:
+        """Those that were left out, whatever the reason."""
+        return sum(self.left_out.values())
 
     @property
     def waiting(self) -> int:
         """Slices without a result yet."""
-        return self.total - self.done - self.failed - self.cancelled
+        return self.total - self.done - self.failed - self.cancelled - self.not_classified
 
 
 @dataclass(frozen=True)
@@ -105,14 +114,18 @@ class SliceView:
     state: str
     failure_code: str
     failure_detail: dict[str, Any]
+    untrained: bool = False
+    """Whether it lies in a plane that the checkpoint was not trained on (or is a scout picture)."""
 
 
 @dataclass(frozen=True)
 class SeriesView:
-    """One series on the study's page, its slices in anatomical order."""
+    """Slices of one series, in anatomical order: all of them, or those on one page."""
 
     series: Series
     slices: Sequence[SliceView]
+    total: int
+    """Slices of the whole series that the viewer may see."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,17 @@ class StudyView:
     """Every checkpoint with results of this study; the one to be shown first leads."""
     labels: Mapping[uuid.UUID, Decision] = field(default_factory=dict)
     """The standing decision of each slice about which a clinician decided."""
+    rows: Sequence[SeriesRow] = ()
+    """Every series of the study with its counts, also those without a slice in `series`."""
+    strip: Strip | None = None
+    """Which page of slices `series` holds; None when it holds all."""
+    leading: uuid.UUID | None = None
+    """The most suspicious slice, when a page was asked for."""
+
+    @property
+    def slices(self) -> list[SliceView]:
+        """The slices in their order."""
+        return [item for group in self.series for item in group.slices]
 
     @property
     def withdrawal(self) -> Withdrawal | None:
@@ -175,15 +199,28 @@ def jobs_page(
 def slice_counts(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, SliceCounts]:
     """How far the slices of each job are."""
     counts: dict[uuid.UUID, Counter[str]] = {job_id: Counter() for job_id in job_ids}
+    left_out: dict[uuid.UUID, Counter[str]] = {job_id: Counter() for job_id in job_ids}
     for job_id, state, count in session.execute(
         select(JobSlice.job_id, JobSlice.state, func.count())
         .where(JobSlice.job_id.in_(job_ids))
         .group_by(JobSlice.job_id, JobSlice.state)
     ):
         counts[job_id][state] = count
+    some = [job_id for job_id, found in counts.items() if found[SliceState.LEFT_OUT]]
+    for job_id, code, count in session.execute(
+        select(JobSlice.job_id, JobSlice.failure_code, func.count())
+        .where(JobSlice.job_id.in_(some), JobSlice.state == SliceState.LEFT_OUT)
+        .group_by(JobSlice.job_id, JobSlice.failure_code)
+        .order_by(JobSlice.failure_code)
+    ):
+        left_out[job_id][code] = count
     return {
         job_id: SliceCounts(
-            found.total(), found[SliceState.DONE], found[SliceState.FAILED], found[SliceState.CANCELLED]
+            found.total(),
+            found[SliceState.DONE],
+            found[SliceState.FAILED],
+            found[SliceState.CANCELLED],
+            left_out[job_id],
         )
         for job_id, found in counts.items()
     }
@@ -281,7 +318,9 @@ def studies_page(session: Session, viewer: Viewer, *, text: str = "", number: in
     return Page(rows, page, pages, total, {"text": text} if text else {})
 
 
-def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "") -> StudyView:
+def study_view(
+    session: Session, viewer: Viewer, study: Study, wanted: str = "", window: Window | None = None
+) -> StudyView:
     """A study with its series and slices, as far as the viewer may see them.
 
     Args:
@@ -289,6 +328,7 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
         viewer: Who asks.
         study: The study.
         wanted: Digest of the checkpoint whose results to show; without results of it, or empty: see `db.queries.shown`.
+        window: Which slices; None: all.
     """
     visible = visible_instances(viewer)
     checkpoints = study_checkpoints(session, study.id)
@@ -297,14 +337,55 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
         checkpoints[0].checkpoint if checkpoints else None,
     )
     checkpoint_id = checkpoint.id if checkpoint else None
+    summary = study_summary(session, study.id, checkpoint_id, visible)
+    rows = series_rows(session, study.id, checkpoint, visible)
+    most_suspicious = None
+    found = None
+    of_study: tuple[ColumnElement[bool], ...] = (Instance.study_id == study.id, visible)
+    if window is not None:
+        if checkpoint_id and summary.leading_class and not window.alone:
+            most_suspicious = leading(session, study.id, checkpoint_id, summary.leading_class, visible)
+        if window.holding is None and not window.alone:
+            window = replace(window, holding=most_suspicious)
+        found = strip(session, study.id, checkpoint_id, visible, window)
+        of_study = (Instance.id.in_(found.ids),)
+    by_series = _slices(session, checkpoint, of_study)
+    jobs = session.scalars(
+        select(Job)
+        .join(JobStudy, JobStudy.job_id == Job.id)
+        .where(JobStudy.study_id == study.id, visible_jobs(viewer))
+        .order_by(Job.created_at)
+    ).all()
+    return StudyView(
+        study=study,
+        identity=session.get(StudyIdentity, study.id) if may_see_identity(session, viewer, study.id) else None,
+        checkpoint=checkpoint,
+        summary=summary,
+        series=[
+            SeriesView(row.series, by_series[row.series.id], row.slices) for row in rows if row.series.id in by_series
+        ],
+        jobs=jobs,
+        checkpoints=checkpoints,
+        labels=reviews.newest_of(session, found.ids) if found else reviews.newest_of_study(session, study.id),
+        rows=rows,
+        strip=found,
+        leading=most_suspicious,
+    )
+
+
+def _slices(
+    session: Session, checkpoint: Checkpoint | None, which: Sequence[ColumnElement[bool]]
+) -> dict[uuid.UUID, list[SliceView]]:
+    """Series -> its slices in order; `which`: conditions on `Instance`."""
+    checkpoint_id = checkpoint.id if checkpoint else None
+    unknown = untrained_planes(checkpoint) if checkpoint else ()
     asked: dict[uuid.UUID, JobSlice] = {}
     for job_slice in session.scalars(
         select(JobSlice)
         .join(Instance, Instance.id == JobSlice.instance_id)
         .join(Job, Job.id == JobSlice.job_id)
         .where(
-            Instance.study_id == study.id,
-            visible,
+            *which,
             Job.purpose != Purpose.SHADOW,
             or_(
                 Job.checkpoint_id.is_(None),
@@ -316,7 +397,10 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
         )
         .order_by(JobSlice.created_at)
     ):
-        asked[job_slice.instance_id] = job_slice  # the newest request stands
+        before = asked.get(job_slice.instance_id)
+        # The newest request stands; but one that leaves a slice out takes nothing away from one that asks for it.
+        if before is None or job_slice.state != SliceState.LEFT_OUT:
+            asked[job_slice.instance_id] = job_slice
     by_series: dict[uuid.UUID, list[SliceView]] = {}
     for row in session.execute(
         select(Instance, Prediction)
@@ -328,7 +412,7 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
                 shown_predictions(),
             ),
         )
-        .where(Instance.study_id == study.id, visible)
+        .where(*which)
         .order_by(Instance.sort_key, Instance.path, Instance.frame_index)
     ):
         request = asked.get(row.Instance.id)
@@ -339,27 +423,10 @@ def study_view(session: Session, viewer: Viewer, study: Study, wanted: str = "")
                 SliceState.DONE if row.Prediction else (request.state if request else NOT_ASKED),
                 request.failure_code if request else "",
                 request.failure_detail if request else {},
+                row.Instance.plane in unknown,
             )
         )
-    series = session.scalars(
-        select(Series).where(Series.id.in_(by_series)).order_by(Series.number, Series.description, Series.id)
-    ).all()
-    jobs = session.scalars(
-        select(Job)
-        .join(JobStudy, JobStudy.job_id == Job.id)
-        .where(JobStudy.study_id == study.id, visible_jobs(viewer))
-        .order_by(Job.created_at)
-    ).all()
-    return StudyView(
-        study=study,
-        identity=session.get(StudyIdentity, study.id) if may_see_identity(session, viewer, study.id) else None,
-        checkpoint=checkpoint,
-        summary=study_summary(session, study.id, checkpoint_id, visible),
-        series=[SeriesView(item, by_series[item.id]) for item in series],
-        jobs=jobs,
-        checkpoints=checkpoints,
-        labels=reviews.newest_of_study(session, study.id),
-    )
+    return by_series
 
 
 def newest_reproduction(session: Session, prediction_id: uuid.UUID) -> Reproduction | None:

@@ -41,7 +41,7 @@ def visible_jobs(viewer: Viewer) -> ColumnElement[bool]:
         return true()
     if viewer.sees_all:
         return Job.purpose != Purpose.SHADOW
-    return and_(Job.created_by_id == viewer.user_id, Job.purpose == Purpose.SUBMISSION)
+    return and_(Job.created_by_id == viewer.user_id, Job.purpose.in_((Purpose.SUBMISSION, Purpose.SELECTION)))
 
 
 def shown_predictions() -> ColumnElement[bool]:

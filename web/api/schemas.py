@@ -74,6 +74,7 @@ class SliceCounts(Schema):
     done = fields.Integer(required=True)
     failed = fields.Integer(required=True)
     cancelled = fields.Integer(required=True)
+    left_out = fields.Integer(required=True, metadata={"description": "Not to be classified, by plane or series"})
 
 
 class FileCounts(Schema):
@@ -235,6 +236,12 @@ class Summary(Schema):
     failed = fields.Integer(required=True)
     waiting = fields.Integer(required=True)
     not_asked = fields.Integer(required=True, metadata={"description": "Analysed by another model only"})
+    left_out = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "Slices not to be classified: `plane_not_trained`, `scout`, `series_not_chosen`"},
+    )
     rule = fields.String(required=True)
 
 
@@ -268,6 +275,27 @@ class StudyQuery(Schema):
     )
 
 
+class SeriesChoice(StudyQuery):
+    """Which series of a study are to be classified."""
+
+    chosen = fields.List(
+        fields.UUID(), required=True, metadata={"description": "Their ids; every other series of the study is left"}
+    )
+
+
+class LeftOutRequest(StudyQuery):
+    """Asks for slices that were left out for their plane."""
+
+
+class ChoiceChanged(Schema):
+    """What came of it."""
+
+    job_id = fields.UUID(allow_none=True, required=True, metadata={"description": "Classifies what was missing"})
+    slices = fields.Integer(required=True, metadata={"description": "Slices of that job"})
+    chosen = fields.Integer(required=True, metadata={"description": "Series that are classified from now on"})
+    left = fields.Integer(required=True, metadata={"description": "Series that are not any more"})
+
+
 class SeriesRef(Schema):
     """One series of a study."""
 
@@ -289,6 +317,17 @@ class SeriesRef(Schema):
     )
     series_instance_uid = fields.String(required=True)
     slices = fields.Integer(required=True)
+    analysed = fields.Integer(required=True)
+    untrained = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "Slices in planes that the model was not trained on, scouts among them"},
+    )
+    chosen = fields.Boolean(required=True, metadata={"description": "Whether its slices are classified"})
+    chosen_by = fields.String(
+        required=True, metadata={"description": "The rule that decided, `user`, or empty when no rule held"}
+    )
 
 
 class Study(Notice):
@@ -403,6 +442,9 @@ class Slice(Schema):
     state = fields.String(required=True)
     failure = fields.Nested(Explained, allow_none=True, required=True)
     prediction = fields.Nested(Prediction, allow_none=True, required=True)
+    untrained_plane = fields.String(
+        required=True, metadata={"description": "The plane, when the model was not trained on it; else empty"}
+    )
     decision = fields.Nested(Decision, allow_none=True, required=True)
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 

@@ -6,10 +6,11 @@ from typing import Any
 from flask import Response
 
 from db.queries import results, views
+from db.queries.strips import Window
 from db.queries.summaries import THRESHOLD, Summary
 from db.queries.views import StudyView
 from db.states import Role
-from web import dicom_export, erasing
+from web import choosing, dicom_export, erasing
 from web.access import requires, the_user
 from web.api import documents, schemas
 from web.api.jobs import CSV_DOC, csv_response, studies_csv
@@ -32,7 +33,7 @@ RULE = (
 @requires(Role.SUBMITTER)
 def study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
     """A study: identity by role, series, summary, the model behind it."""
-    view = _view(study_id, wanted["checkpoint"])
+    view = _view(study_id, wanted["checkpoint"], Window(alone=True))
     return {
         "id": view.study.id,
         "title": view.study.title,
@@ -48,13 +49,17 @@ def study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
                 "description": item.series.description,
                 "modality": item.series.modality,
                 "plane": item.series.plane,
+                "untrained": item.untrained,
                 "sequence": item.series.facts.get("sequence"),
                 "pixel_spacing_mm": item.series.facts.get("pixel_spacing_mm"),
                 "slice_spacing_mm": item.series.facts.get("slice_spacing_mm"),
                 "series_instance_uid": item.series.series_instance_uid or "",
-                "slices": len(item.slices),
+                "slices": item.slices,
+                "analysed": item.analysed,
+                "chosen": item.series.chosen,
+                "chosen_by": item.series.chosen_by,
             }
-            for item in view.series
+            for item in view.rows
         ],
         "summary": summary_document(view.summary),
         "model": documents.model_document(view),
@@ -118,6 +123,27 @@ def delete_study(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
     return {"id": study_id, **erasing.erase_study(study_id, wanted["reason"]).to_json()}
 
 
+@blueprint.at("POST", "/studies/<uuid:study_id>/series", problems=(404, 409, 422))
+@blueprint.takes(schemas.SeriesChoice)
+@blueprint.gives(202, schemas.ChoiceChanged)
+@requires(Role.CLINICIAN, header_csrf=True)
+def choose_series(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
+    """Chooses which series of a study are classified; what is missing of the newly chosen ones is started.
+
+    Results that are there are kept, also of series that are not chosen any more, and none is made twice.
+    """
+    return vars(choosing.choose_series(study_id, wanted["chosen"], None, wanted["checkpoint"]))
+
+
+@blueprint.at("POST", "/studies/<uuid:study_id>/classify", problems=(404, 409, 422))
+@blueprint.takes(schemas.LeftOutRequest)
+@blueprint.gives(202, schemas.ChoiceChanged)
+@requires(Role.SUBMITTER, header_csrf=True)
+def classify_left_out(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, Any]:
+    """Classifies the slices of chosen series that were left out for their plane; their results say so."""
+    return vars(choosing.classify_left_out(study_id, wanted["checkpoint"]))
+
+
 def summary_document(summary: Summary) -> dict[str, Any]:
     """The summary with its rule."""
     return {
@@ -129,13 +155,14 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "failed": summary.failed,
         "waiting": summary.waiting,
         "not_asked": summary.not_asked,
+        "left_out": summary.left_out,
         "rule": RULE,
     }
 
 
-def _view(study_id: uuid.UUID, checkpoint: str) -> StudyView:
+def _view(study_id: uuid.UUID, checkpoint: str, window: Window | None = None) -> StudyView:
     with services().database.read() as db:
         find_study(db, study_id)
     note_view("study.view", study_id)
     with services().database.read() as db:
-        return views.study_view(db, the_user().viewer, find_study(db, study_id), checkpoint)
+        return views.study_view(db, the_user().viewer, find_study(db, study_id), checkpoint, window)

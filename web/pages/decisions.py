@@ -17,7 +17,7 @@ from web.objects import VIEW_WINDOW_S
 from web.pages.blueprint import pages
 from web.pages.languages import sentence
 from web.pages.redirects import see
-from web.pages.studies import chosen_slice, study_context
+from web.pages.studies import chosen_slice, only, study_context
 from web.problems import Problem
 
 UNDO, NONE, CLASS = "undo", "not_assessable", "class:"
@@ -27,10 +27,9 @@ UNDO, NONE, CLASS = "undo", "not_assessable", "class:"
 @requires(Role.CLINICIAN)
 def decide_slice(study_id: uuid.UUID, slice_id: uuid.UUID) -> Response:
     """Writes a decision and shows the slice again; 409 with the other's decision when somebody was faster."""
-    context = study_context(study_id, once_in_s=0)
+    context = study_context(study_id, only(slice_id), once_in_s=0)
     view: StudyView = context["view"]
-    chosen = chosen_slice(view, str(slice_id))
-    if chosen is None or chosen.instance.id != slice_id:
+    if chosen_slice(view, str(slice_id)) is None:
         raise Problem(404, "not_found", "There is no such slice in this study.")
     status, said = 200, ""
     try:
@@ -48,7 +47,7 @@ def decide_slice(study_id: uuid.UUID, slice_id: uuid.UUID) -> Response:
     if not request.headers.get("HX-Request"):
         flash(said or gettext("The decision was written down."), "warn" if said else "good")
         return see("pages.study", study_id=study_id, slice=slice_id, checkpoint=context["checkpoint_wanted"])
-    context = study_context(study_id, once_in_s=VIEW_WINDOW_S)
+    context = study_context(study_id, only(slice_id), once_in_s=VIEW_WINDOW_S)
     chosen = chosen_slice(context["view"], str(slice_id))
     context |= decided(context["view"], chosen)
     return make_response(render_template("studies/_slice.html", chosen=chosen, said=said, **context), status)

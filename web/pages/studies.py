@@ -5,21 +5,25 @@ before anything is shown.
 """
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from flask import abort, render_template, request
 from flask_babel import gettext
 
 from db.queries import views
+from db.queries.strips import PAGE_SLICES, Show, Window
 from db.queries.summaries import THRESHOLD
-from db.queries.views import SliceView, StudyView
+from db.queries.views import Page, SliceView, StudyView
 from db.states import Role
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
+from web import choosing
 from web.access import requires, the_user
 from web.deciding import decided
 from web.objects import VIEW_WINDOW_S, find_study, note_identities, note_view
 from web.pages.blueprint import pages
 from web.services import services
+
+SHOWN: Final[dict[str, Show]] = {"all": "all", "tumour": "tumour", "failed": "failed"}
 
 
 @pages.get("/studies")
@@ -41,12 +45,13 @@ def studies() -> str:
 def study(study_id: uuid.UUID) -> str:
     """A study; only its summary and filmstrip when htmx asks."""
     fragment = bool(request.headers.get("HX-Request"))
-    context = study_context(study_id, once_in_s=VIEW_WINDOW_S if fragment else 0)
+    context = study_context(study_id, _window(), once_in_s=VIEW_WINDOW_S if fragment else 0)
     if fragment:
         return render_template("studies/_live.html", **context)
-    wanted = request.args.get("slice", "")
     view: StudyView = context["view"]
-    chosen = chosen_slice(view, wanted)
+    chosen = chosen_slice(view, request.args.get("slice", ""))
+    with services().database.read() as db:
+        context["left_out"] = choosing.left_out(db, study_id, view.checkpoint)
     return render_template("studies/study.html", chosen=chosen, **context, **decided(view, chosen))
 
 
@@ -54,11 +59,16 @@ def study(study_id: uuid.UUID) -> str:
 @requires(Role.SUBMITTER)
 def slice_panel(study_id: uuid.UUID, slice_id: uuid.UUID) -> str:
     """What is known of one slice, as a fragment for the stage."""
-    context = study_context(study_id, once_in_s=VIEW_WINDOW_S)
+    context = study_context(study_id, only(slice_id), once_in_s=VIEW_WINDOW_S)
     chosen = chosen_slice(context["view"], str(slice_id))
-    if chosen is None or chosen.instance.id != slice_id:
+    if chosen is None:
         abort(404)
     return render_template("studies/_slice.html", chosen=chosen, **context, **decided(context["view"], chosen))
+
+
+def only(slice_id: uuid.UUID) -> Window:
+    """Nothing but one slice of a study."""
+    return Window(holding=slice_id, alone=True)
 
 
 def slice_name(instance: Any) -> str:
@@ -74,18 +84,29 @@ def slice_name(instance: Any) -> str:
     )
 
 
-def study_context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
-    """What templates of a study need; the look is written down, once in `once_in_s` seconds."""
+def study_context(study_id: uuid.UUID, window: Window, *, once_in_s: float) -> dict[str, Any]:
+    """What templates of a study need.
+
+    Args:
+        study_id: The study; the look is written down.
+        window: Which slices.
+        once_in_s: Not written down again within this time, seconds.
+    """
     with services().database.read() as db:
         found = find_study(db, study_id)
     note_view("study.view", study_id, once_in_s=once_in_s)
     with services().database.read() as db:
-        view = views.study_view(db, the_user().viewer, found, request.args.get("checkpoint", ""))
+        view = views.study_view(db, the_user().viewer, found, request.args.get("checkpoint", ""), window)
     # In addresses only when it is not the one that is shown anyway.
     other = view.checkpoint is not None and view.checkpoint is not view.checkpoints[0].checkpoint
+    wanted = view.checkpoint.digest if view.checkpoint and other else None
+    received = sum(row.slices for row in view.rows)
     return {
         "view": view,
-        "checkpoint_wanted": view.checkpoint.digest if view.checkpoint and other else None,
+        "checkpoint_wanted": wanted,
+        "show": window.show,
+        "by_pages": received > PAGE_SLICES,
+        "page": _page(view, window, wanted),
         "study": view.study,
         "summary": view.summary,
         "threshold": THRESHOLD,
@@ -97,12 +118,26 @@ def study_context(study_id: uuid.UUID, *, once_in_s: float) -> dict[str, Any]:
 
 
 def chosen_slice(view: StudyView, wanted: str) -> SliceView | None:
-    """The slice that was asked for; else the most suspicious one; None without slices."""
-    slices = [item for series in view.series for item in series.slices]
-    for item in slices:
-        if str(item.instance.id) == wanted:
-            return item
-    leading = [item for item in slices if item.prediction and item.prediction.class_name == view.summary.leading_class]
-    if leading:
-        return max(leading, key=lambda item: item.prediction.probability if item.prediction else 0.0)
-    return slices[0] if slices else None
+    """Of the slices at hand the one that was asked for, else the most suspicious one, else the first; None without."""
+    at_hand = {str(item.instance.id): item for item in view.slices}
+    return at_hand.get(wanted) or at_hand.get(str(view.leading)) or next(iter(at_hand.values()), None)
+
+
+def _window() -> Window:
+    """Which slices the request asks for; a number that is none is not found."""
+    show = request.args.get("show", "all")
+    try:
+        number = int(request.args["page"]) if "page" in request.args else None
+        holding = uuid.UUID(request.args["slice"]) if request.args.get("slice") else None
+    except ValueError:
+        abort(404)
+    return Window(holding, number, SHOWN.get(show, "all"))
+
+
+def _page(view: StudyView, window: Window, wanted: str | None) -> Page[SliceView]:
+    """The page of the filmstrip, with what the addresses of the others need."""
+    found = view.strip
+    query = {"study_id": view.study.id, "checkpoint": wanted, "show": None if window.show == "all" else window.show}
+    if found is None:
+        return Page([], 1, 1, 0, query)
+    return Page([], found.number, found.pages, found.total, query)

@@ -10,6 +10,7 @@ from flask_babel import gettext, lazy_gettext
 
 from db.queries import audit
 from db.queries.promotions import Standing
+from db.queries.selection import SERIES_NOT_CHOSEN
 from db.queries.summaries import Finding
 from db.queries.views import NOT_ASKED
 from db.reviews import NOT_ASSESSABLE, WITHDRAWN
@@ -17,7 +18,7 @@ from db.states import DatasetState, JobState, Priority, Purpose, Role, SliceStat
 from imaging.outcomes import Outcome
 from imaging.text_risk import TextRisk
 from web.dataset_sentences import template_of_problem
-from web.pages.languages import add_filters, class_label, sentence
+from web.pages.languages import add_filters, class_label, plane_label, sentence
 from web.sentences import template_of
 
 JOB_STATES = {
@@ -34,6 +35,7 @@ SLICE_STATES: dict[str, object] = {
     SliceState.DONE: lazy_gettext("analysed"),
     SliceState.FAILED: lazy_gettext("failed"),
     SliceState.CANCELLED: lazy_gettext("cancelled"),
+    SliceState.LEFT_OUT: lazy_gettext("not classified"),
     NOT_ASKED: lazy_gettext("not analysed by this model"),
 }
 DATASET_STATES = {
@@ -55,6 +57,7 @@ STANDINGS = {
 PURPOSES = {
     Purpose.SUBMISSION: lazy_gettext("submission"),
     Purpose.RECLASSIFICATION: lazy_gettext("classified again"),
+    Purpose.SELECTION: lazy_gettext("further slices"),
     Purpose.SHADOW: lazy_gettext("shadow run"),
 }
 ROLES = {
@@ -112,6 +115,7 @@ def init_app(app: Flask) -> None:
         text_risk_sentence=lambda risk: str(TEXT_RISKS.get(risk, risk)),
         audit_label=lambda outcome: str(AUDIT_OUTCOMES.get(outcome, outcome)),
         reason_sentence=reason_sentence,
+        left_out_label=left_out_label,
         decision_label=decision_label,
         problem_sentence=problem_sentence,
         dataset_state_label=lambda state: str(DATASET_STATES.get(state, state)),
@@ -123,6 +127,13 @@ def decision_label(label: str) -> str:
     if label == NOT_ASSESSABLE:
         return str(gettext("not assessable"))
     return class_label(label) if label != WITHDRAWN else str(gettext("taken back"))
+
+
+def left_out_label(code: str, plane: str | None) -> str:
+    """In a few words, why a slice was not classified; `plane`: its own."""
+    if code == SERIES_NOT_CHOSEN:
+        return str(gettext("series not chosen"))
+    return str(gettext("%(plane)s: not classified", plane=plane_label(plane)))
 
 
 def problem_sentence(problem: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@
 
   const thumbs = () => [...document.querySelectorAll(".thumb")];
   const shown = () => thumbs().filter((thumb) => !thumb.hidden);
+  const neighbour = (by) => document.querySelector(`.strip .pager a[rel="${by < 0 ? "prev" : "next"}"]`);
   const thumbOf = (id) => document.querySelector(`.thumb[data-slice="${id}"]`);
 
   function picture(address) {
@@ -72,9 +73,12 @@
     }
     const list = shown();
     const place = list.findIndex((thumb) => thumb.dataset.slice === current);
-    by("place").textContent = place < 0 ? "" : `${place + 1} / ${list.length}`;
-    by("previous").disabled = place <= 0;
-    by("next").disabled = place < 0 || place >= list.length - 1;
+    // A page of a large study counts on from the pages before it; its ends lead to its neighbours.
+    const { before, total } = by("series").dataset;
+    const all = document.querySelector("[data-filter]") ? list.length : total;
+    by("place").textContent = place < 0 ? "" : `${Number(before) + place + 1} / ${all}`;
+    by("previous").disabled = place <= 0 && !neighbour(-1);
+    by("next").disabled = place < 0 || (place >= list.length - 1 && !neighbour(1));
   }
 
   // Scrolls the filmstrip, whichever way it lies, never the page.
@@ -113,7 +117,9 @@
     const list = shown();
     const place = list.findIndex((thumb) => thumb.dataset.slice === current);
     const next = list[Math.min(list.length - 1, Math.max(0, place + by))];
-    if (next && next.dataset.slice !== current) show(next.dataset.slice);
+    const beyond = Math.abs(by) === 1 && (place + by < 0 || place + by >= list.length) && neighbour(by);
+    if (beyond) beyond.click();
+    else if (next && next.dataset.slice !== current) show(next.dataset.slice);
   }
 
   function setOpacity(value) {

@@ -1,10 +1,10 @@
 """The study rule, on cases worked by hand (the same as in docs/study-rule.md)."""
 
-from db.queries.summaries import Finding, SliceVote, summarise
+from db.queries.summaries import Finding, Tally, summarise
 
 
-def votes(*items: tuple[str, float], plane: str | None = "axial") -> list[SliceVote]:
-    return [SliceVote(plane, name, probability) for name, probability in items]
+def votes(*items: tuple[str, float], plane: str | None = "axial") -> list[Tally]:
+    return [Tally.of_slice(plane, name, probability) for name, probability in items]
 
 
 def test_one_positive_slice_is_never_averaged_away() -> None:
@@ -34,6 +34,15 @@ def test_negative_needs_every_slice() -> None:
     assert summarise(clean).finding is Finding.NO_TUMOUR
     assert summarise(clean, failed=1).finding is Finding.INCOMPLETE
     assert summarise(clean, waiting=1).finding is Finding.INCOMPLETE
+
+
+def test_slices_that_were_left_out_are_counted_and_never_read_as_negative() -> None:
+    clean = votes(("no_tumor", 0.9), ("no_tumor", 0.8))
+    summary = summarise(clean, left_out={"plane_not_trained": 3, "scout": 1})
+    assert (summary.finding, summary.total, summary.not_classified) == (Finding.INCOMPLETE, 6, 4)
+    assert not summary.is_complete  # not everything was looked at
+    assert not summary.is_missing_some  # but nothing is missing that was to be
+    assert summarise([], left_out={"scout": 2}).finding is Finding.NONE
 
 
 def test_a_finding_stands_even_when_slices_are_missing() -> None:

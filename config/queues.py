@@ -9,6 +9,7 @@ from typing import Final
 QUEUE_INTERACTIVE: Final = "interactive"
 QUEUE_BATCH: Final = "batch"
 QUEUE_INTAKE: Final = "intake"
+QUEUE_TRANSFER: Final = "transfer"
 QUEUE_REGISTRY: Final = "registry"
 QUEUE_TRAINING: Final = "training"
 QUEUE_HOUSEKEEPING: Final = "housekeeping"
@@ -17,6 +18,7 @@ QUEUES: Final = (
     QUEUE_INTERACTIVE,
     QUEUE_BATCH,
     QUEUE_INTAKE,
+    QUEUE_TRANSFER,
     QUEUE_REGISTRY,
     QUEUE_TRAINING,
     QUEUE_HOUSEKEEPING,
@@ -32,6 +34,8 @@ TASK_REGISTER_DATASET: Final = "neurosight.registerdataset"
 TASK_EXPORT_RUN: Final = "neurosight.exportrun"
 TASK_COMPARE: Final = "neurosight.compare"
 TASK_IMPORT: Final = "neurosight.importcheckpoint"
+TASK_SEND: Final = "neurosight.sendresults"
+TASK_RETRIEVE: Final = "neurosight.retrieve"
 TASK_HOUSEKEEPING: Final = "neurosight.housekeeping"
 
 TASKS: Final = (
@@ -44,5 +48,7 @@ TASKS: Final = (
     TASK_EXPORT_RUN,
     TASK_COMPARE,
     TASK_IMPORT,
+    TASK_SEND,
+    TASK_RETRIEVE,
     TASK_HOUSEKEEPING,
 )

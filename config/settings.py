@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     # Ways in over the network, and a watched folder (docs/dicom.md).
     dicom_port: int = Field(0, ge=0, le=65535, description="Port of the DICOM listener, by custom 11112; 0: none runs")
     dicom_host: str = Field("0.0.0.0", description="Address the DICOM listener binds to")  # noqa: S104 - off by default
-    dicom_ae_title: str = Field("NEUROSIGHT", description="AE title that peers must call")
+    dicom_ae_title: str = Field("NEUROSIGHT", description="Our AE title: peers must call it, and we call ourselves so")
     dicom_allowed_peers: str = Field(
         "", description="Who may send: AETITLE@address, ...; an address is an IP address or network (10.1.0.0/16)"
     )
@@ -149,6 +149,18 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         0, ge=0, le=36_500, description="Studies are deleted for good so many days after they were last sent; 0: never"
     )
+
+    # Archives of the hospital: sending results, fetching studies.
+    peer_secrets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="JSON: name of a secret -> `user:password`, or a token; DICOMweb peers name one of them",
+    )
+    peer_ca_file: Path | None = Field(None, description="CA certificates (PEM) that peers are checked against")
+    peer_certificate_file: Path | None = Field(None, description="Our certificate (PEM) for peers that ask for one")
+    peer_key_file: Path | None = Field(None, description="Key (PEM) of our certificate")
+    peer_timeout_s: float = Field(30.0, ge=1, le=600, description="How long a peer may be silent")
+    off_peak_from_hour: int = Field(20, ge=0, le=23, description="Off-peak fetching begins at this hour, server's time")
+    off_peak_to_hour: int = Field(6, ge=0, le=23, description="Off-peak fetching ends at this hour, server's time")
 
     # Training.
     training_dir: Path = Field(

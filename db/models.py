@@ -3,6 +3,7 @@
 from db import (
     checkpoints,
     datasets,
+    exchange,
     jobs,
     predictions,
     receptions,
@@ -21,6 +22,7 @@ METADATA = Base.metadata
 MODULES = (
     checkpoints,
     datasets,
+    exchange,
     jobs,
     predictions,
     receptions,

@@ -20,6 +20,7 @@ COPY config/ config/
 COPY db/ db/
 COPY imaging/ imaging/
 COPY inference/ inference/
+COPY exchange/ exchange/
 COPY worker/ worker/
 COPY web/ web/
 COPY gateway/ gateway/

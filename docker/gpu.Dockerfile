@@ -19,6 +19,7 @@ COPY config/ config/
 COPY db/ db/
 COPY imaging/ imaging/
 COPY inference/ inference/
+COPY exchange/ exchange/
 COPY training/ training/
 COPY worker/ worker/
 COPY ops/ ops/

@@ -89,7 +89,7 @@ def secondary_capture(
     ds.InstanceCreationTime = ds.ContentTime = ds.SeriesTime = f"{result.created_at:%H%M%S}"
     ds.TimezoneOffsetFromUTC = "+0000"
     ds.ImageType = ["DERIVED", "SECONDARY"]
-    ds.PatientOrientation = None
+    ds.PatientOrientation = ds.Laterality = None
     ds.BurnedInAnnotation = "YES"
     ds.DerivationDescription = (
         f"{MARK}. Grad-CAM heatmap of {algorithm.name} (SHA-256 {algorithm.digest}) drawn over the slice: where the "

@@ -7,6 +7,7 @@ downloaded and stored twice is one object in the archive. Refuses to know where 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -103,6 +104,12 @@ class Algorithm:
     name: str
     digest: str
     network: str
+
+
+def report_uid(study: StudyOfResults, algorithm: Algorithm, results: Sequence[SliceResult]) -> str:
+    """The SOP Instance UID of the report on these results, now and whenever it is made again."""
+    keys = sorted(result.key for result in results)
+    return derived_uid("report", study.study_instance_uid, algorithm.digest, *keys)
 
 
 def percent(probability: float) -> str:

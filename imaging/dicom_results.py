@@ -39,6 +39,7 @@ from imaging.dicom_out import (
     SliceResult,
     StudyOfResults,
     derived_uid,
+    report_uid,
 )
 
 SERIES_NUMBER: Final = 9901
@@ -84,13 +85,12 @@ def structured_report(study: StudyOfResults, algorithm: Algorithm, results: Sequ
         procedure_reported=_MRI,
         imaging_measurements=[_group(study, algorithm, result) for result in results],
     )
-    keys = sorted(result.key for result in results)
     document = ComprehensiveSR(
         evidence=[_evidence(study, image) for image in images],
         content=report[0],
         series_instance_uid=derived_uid("report series", study.study_instance_uid, algorithm.digest),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid("report", study.study_instance_uid, algorithm.digest, *keys),
+        sop_instance_uid=report_uid(study, algorithm, results),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=False,

@@ -35,6 +35,7 @@ KEYWORDS: dict[str, Any] = {
     "__init__": (3,),  # of a class derived from Problem
     "AccountError": (1,),
     "RegistryRefused": (2,),
+    "ExchangeRefused": (2,),
 }
 TABLES = {
     "web/problems.py": ("_TITLES", "_HTTP_DETAILS"),
@@ -67,7 +68,8 @@ def wanted() -> Catalog:
 
 def sources() -> list[Path]:
     """The files that hold texts for people."""
-    folders = [(ROOT / "db/queries").rglob("*.py"), (ROOT / "web").rglob("*.py"), (ROOT / "web").rglob("*.html")]
+    folders = [(ROOT / name).rglob("*.py") for name in ("db/queries", "exchange", "web")]
+    folders.append((ROOT / "web").rglob("*.html"))
     return sorted([ROOT / "config/dataset_problems.py", *(path for folder in folders for path in folder)])
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("config", "db", "imaging", "inference", "training", "worker", "web", "client", "ops")
+PACKAGES = ("config", "db", "imaging", "inference", "exchange", "training", "worker", "web", "client", "ops")
 
 ONE_HEAD = """
 from alembic.script import ScriptDirectory

@@ -28,7 +28,7 @@ from ops.supervisor import Supervisor
 from ops.sweep import READY_TIMEOUT_S, planner_lives, running_system
 
 POLL_S = 0.5
-NOT_NEEDED = frozenset({"web", "intake", "classify", "training"})
+NOT_NEEDED = frozenset({"web", "intake", "transfer", "classify", "training"})
 BAR_WIDTH = 24
 
 

@@ -25,7 +25,7 @@ POLL_S = 0.4
 BAR_WIDTH = 20
 PATIENCE_S = 30.0
 READY_TIMEOUT_S = 180.0
-NOT_NEEDED = frozenset({"registry", "training"})
+NOT_NEEDED = frozenset({"registry", "training", "transfer"})
 """The tour trains nothing, and starts sooner without these."""
 NOTICE = "Research use only. Not for diagnosis or treatment decisions."
 

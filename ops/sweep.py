@@ -29,7 +29,7 @@ from ops.console import Console, fraction_bar, table
 from ops.supervisor import Supervisor
 
 POLL_S = 1.0
-NOT_NEEDED = frozenset({"web", "intake", "classify"})
+NOT_NEEDED = frozenset({"web", "intake", "transfer", "classify"})
 READY_TIMEOUT_S = 120.0
 BAR_WIDTH = 12
 SHOWN_RUNS = 20

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from db.blobs import BlobMissing, StoreFull
-from db.queries.refusals import RegistryRefused
+from db.queries.refusals import ActionRefused
 from db.states import IllegalTransition
 
 ERROR_PAGE = "neurosight.error_page"
@@ -108,7 +108,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(StoreFull, _store_full)
     app.register_error_handler(BlobMissing, _blob_missing)
     app.register_error_handler(IllegalTransition, _illegal_transition)
-    app.register_error_handler(RegistryRefused, _registry_refused)
+    app.register_error_handler(ActionRefused, _action_refused)
     app.register_error_handler(DBAPIError, database_error)
     app.register_error_handler(Exception, _unexpected)
 
@@ -187,7 +187,7 @@ def _illegal_transition(_: IllegalTransition) -> Response:
     return answer(Problem(409, "wrong_state", "This cannot be done in the present state. Load it again and see."))
 
 
-def _registry_refused(refused: RegistryRefused) -> Response:
+def _action_refused(refused: ActionRefused) -> Response:
     return answer(Problem(refused.status, refused.code, refused.template, facts=refused.facts))
 
 

@@ -52,6 +52,31 @@ FURTHER: Mapping[str, str] = {
     "model_altered": "The file of a model was altered. Restore it from a backup.",
     "model_unusable": "A model cannot be loaded by this version of the software.",
     "comparison_empty": "None of the slices to compare on is in the data set any more.",
+    "peer_unreachable": "The archive cannot be reached: nothing answers at its address.",
+    "peer_busy": "The archive takes no connection at the moment.",
+    "peer_full": "The archive has no room left. Tell whoever runs it, then send again.",
+    "peer_silent": "The archive did not answer in time, or broke the connection.",
+    "peer_gone": "The archive was removed from the list. Enter it again, then ask anew.",
+    "association_rejected": "The archive rejects the connection (%(says)s). It has to know the AE title %(ours)s of "
+    "this system with its address, and its own AE title has to be %(theirs)s.",
+    "no_common_context": "The archive accepts none of the objects or services that are needed (no common presentation "
+    "context).",
+    "peer_no_echo": "The archive answers but does not support C-ECHO.",
+    "certificate_unusable": "A certificate file of the settings cannot be used (%(says)s). See "
+    "NEUROSIGHT_PEER_CA_FILE, NEUROSIGHT_PEER_CERTIFICATE_FILE and NEUROSIGHT_PEER_KEY_FILE.",
+    "certificate_not_trusted": "The archive's certificate is not trusted. Name the authority that issued it in "
+    "NEUROSIGHT_PEER_CA_FILE.",
+    "secret_missing": "The secret %(secret)s is not in the settings. Enter it in NEUROSIGHT_PEER_SECRETS and start the "
+    "system again.",
+    "peer_denied": "The archive refuses access (HTTP %(status)s). Check the secret of this archive.",
+    "peer_no_service": "There is no DICOMweb service at this address (HTTP %(status)s).",
+    "objects_refused": "The archive refused %(refused)s of %(objects)s objects; its answer stands beside each.",
+    "sending_cancelled": "Stopped by a user. What the archive had received by then, it keeps.",
+    "exchange_failed": "The exchange with the archive failed on every attempt. The log of the transfer worker says "
+    "where.",
+    "no_results": "There are no results of this study any more.",
+    "withdrawn": "The model behind these results was withdrawn; they do not go out as DICOM.",
+    "too_many_slices": "The study has %(slices)s slices with results; at most %(limit)s go into one DICOM export.",
     "waiting_for_worker": "Received and safely stored. No worker is running at the moment; it starts by itself when "
     "one is back.",
     "waiting_for_model": "Received and safely stored. No model is in service yet; it starts by itself when one is.",

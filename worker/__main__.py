@@ -1,4 +1,4 @@
-"""Starts a worker: `python -m worker classify`, or `intake`, `registry`, `training`.
+"""Starts a worker: `python -m worker classify`, or `intake`, `transfer`, `registry`, `training`.
 
 Owns which queues each kind of worker serves and how its Celery process is started, so that a Procfile and a compose
 file say one word. Refuses options: everything that may be set is a setting.
@@ -23,6 +23,7 @@ from config.queues import (
     QUEUE_INTERACTIVE,
     QUEUE_REGISTRY,
     QUEUE_TRAINING,
+    QUEUE_TRANSFER,
 )
 
 RESTART_PAUSE_S: Final = 1.0
@@ -44,6 +45,8 @@ ROLES: Final = {
     "classify": Role((QUEUE_INTERACTIVE, QUEUE_BATCH), 1),
     # Two: a single image is opened while a folder of ten thousand is.
     "intake": Role((QUEUE_INTAKE, QUEUE_HOUSEKEEPING), 2),
+    # One of its own: an archive that does not answer must not keep anybody's files from being opened.
+    "transfer": Role((QUEUE_TRANSFER,), 1),
     # One: it plans sweeps, registers data sets and makes artefacts, so that none of that waits for a training.
     "registry": Role((QUEUE_REGISTRY,), 1, messages_a_child=1),
     # One run, or one group of runs that share their work, fills all cores; start as many workers as there are machines.

@@ -31,6 +31,8 @@ from config.queues import (
     TASK_INTAKE,
     TASK_PLAN_SWEEP,
     TASK_REGISTER_DATASET,
+    TASK_RETRIEVE,
+    TASK_SEND,
     TASK_TRAIN,
     TASKS,
 )
@@ -47,6 +49,9 @@ LIMITS_S: Final[Mapping[str, tuple[float | None, float | None]]] = {
     TASK_EXPORT_RUN: (3600, 3660),
     TASK_COMPARE: (3600, 3660),
     TASK_IMPORT: (3600, 3660),
+    # A slow archive and a large study; what was answered for is not sent or fetched again.
+    TASK_SEND: (3600, 3660),
+    TASK_RETRIEVE: (3600, 3660),
     # Days, if need be. There is no limit in the settings either: Celery takes that one where a task names none.
     TASK_TRAIN: (None, None),
 }

@@ -17,7 +17,7 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.queues import QUEUE_INTERACTIVE, QUEUE_REGISTRY, QUEUE_TRAINING, QUEUES
+from config.queues import QUEUE_INTERACTIVE, QUEUE_REGISTRY, QUEUE_TRAINING, QUEUE_TRANSFER, QUEUES
 from config.settings import Settings
 from config.version import code_version
 from db.queries import claims, heartbeats
@@ -25,7 +25,12 @@ from worker import logs, work
 from worker.context import Context, build_context
 from worker.processes import is_known_dead, resident_bytes, worker_name
 
-NAMES = {QUEUE_INTERACTIVE: "classify", QUEUE_REGISTRY: "registry", QUEUE_TRAINING: "training"}
+NAMES = {
+    QUEUE_INTERACTIVE: "classify",
+    QUEUE_REGISTRY: "registry",
+    QUEUE_TRAINING: "training",
+    QUEUE_TRANSFER: "transfer",
+}
 """How a worker's name begins, by a queue that it serves; others are called `worker`."""
 
 log = structlog.get_logger(__name__)

@@ -32,6 +32,8 @@ from config.queues import (
     TASK_PLAN_SWEEP,
     TASK_REGISTER_DATASET,
     TASK_REPRODUCE,
+    TASK_RETRIEVE,
+    TASK_SEND,
     TASK_TRAIN,
 )
 from db.jobs import Job, WorkItem
@@ -63,6 +65,8 @@ MODULES: Final[Mapping[str, str]] = {
     TASK_EXPORT_RUN: "worker.export_run",
     TASK_COMPARE: "worker.compare",
     TASK_IMPORT: "worker.import_checkpoint",
+    TASK_SEND: "worker.send_results",
+    TASK_RETRIEVE: "worker.retrieve",
 }
 """Where the function `run` of each task is. Imported in the child, when first needed: the parent process never loads
 pixels or networks, and a worker that waits for training holds neither."""

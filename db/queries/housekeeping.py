@@ -21,6 +21,7 @@ from config.queues import (
     TASK_PLAN_SWEEP,
     TASK_REGISTER_DATASET,
     TASK_REPRODUCE,
+    TASK_SEND,
     TASK_TRAIN,
 )
 from config.settings import Settings
@@ -28,7 +29,7 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.datasets import DatasetSample
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import audit, claims, classify, comparisons, datasets, imports, settle, training
+from db.queries import audit, claims, classify, comparisons, datasets, imports, sendings, settle, training
 from db.queries.claims import Claim
 from db.receptions import Reception
 from db.registry import CheckpointImport
@@ -118,6 +119,8 @@ def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, A
         comparisons.failed(session, uuid.UUID(str(item.arguments["comparison_id"])), code, detail)
     elif item.task == TASK_IMPORT:
         imports.import_failed(session, uuid.UUID(str(item.arguments["import_id"])), code, detail)
+    elif item.task == TASK_SEND:
+        sendings.given_up(session, item, code)
     elif item.task == TASK_REPRODUCE:
         reproduction_id = item.arguments.get("reproduction_id")
         if reproduction_id:

@@ -1,6 +1,6 @@
-"""What the registry refuses, and why.
+"""What the registry and the exchange with archives refuse, and why.
 
-Owns the one exception of the registry's queries, with its sentence as an English template, and the rule for reasons.
+Owns the exceptions of their queries, with the sentence as an English template, and the rule for reasons.
 Refuses to know HTTP: `web.problems` turns it into an answer, pages translate the template.
 """
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 REASON_LENGTH: Final = 500
 
 
-class RegistryRefused(Exception):
-    """An action on the registry that was not carried out; nothing was changed.
+class ActionRefused(Exception):
+    """An action that was not carried out; nothing was changed.
 
     Args:
         code: Stable machine-readable name, `lower_snake_case`.
@@ -23,6 +23,14 @@ class RegistryRefused(Exception):
     def __init__(self, code: str, template: str, facts: Mapping[str, Any] | None = None, *, status: int = 409) -> None:
         self.code, self.template, self.facts, self.status = code, template, dict(facts or {}), status
         super().__init__(template % self.facts if self.facts else template)
+
+
+class RegistryRefused(ActionRefused):
+    """An action on the registry."""
+
+
+class ExchangeRefused(ActionRefused):
+    """An exchange with an archive, or the making of what would go out."""
 
 
 def clean_reason(reason: str) -> str:

@@ -16,7 +16,7 @@ from config.queues import QUEUE_BATCH, QUEUE_INTAKE, QUEUE_INTERACTIVE, TASK_CLA
 from config.settings import Settings
 from db.clock import database_now
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import originals, standings
+from db.queries import originals, sendings, standings
 from db.states import ITEM_OPEN, JOB_ENDED, ItemState, JobState, Priority, Purpose, SliceState, check
 from db.studies import Instance, Series
 
@@ -131,6 +131,7 @@ def settle(session: Session, job_id: uuid.UUID | None) -> JobState | None:
     if job.state == JobState.FAILED:
         job.failure_code = "every_slice_failed"
     session.flush()
+    sendings.request_automatic(session, job)
     return JobState(job.state)
 
 

@@ -14,7 +14,7 @@ from worker.celery_app import celery_settings, create_app
 from worker.work import MODULES
 
 NAME = re.compile(r'"(neurosight\.[a-z]+)"')
-PACKAGES = ("config", "db", "worker", "web", "ops", "imaging", "inference", "training")
+PACKAGES = ("config", "db", "worker", "web", "ops", "imaging", "inference", "exchange", "training")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from config.queues import TASK_EXPORT_RUN
 from config.settings import Settings
 from db.checkpoints import Checkpoint
 from db.datasets import DatasetSample
+from db.exchange import Content, Peer, PeerKind, Sending
 from db.jobs import Job
 from db.predictions import Prediction
 from db.queries import accounts, imports, promotions
@@ -117,13 +118,29 @@ class Objects:
             pair = {"candidate_id": self.checkpoint, "reference_id": serving.checkpoint_id}
             db.add(Comparison(**pair, state=RequestState.FAILED))
             db.add(ShadowRun(**pair, job_id=shadow.id, studies=1))
+            # An archive that nobody answers at, and a sending to it that failed.
+            peer = Peer(name="nobody", kind=PeerKind.DIMSE, ae_title="NOBODY", host="127.0.0.1", port=1)
+            db.add(peer)
+            db.flush()
+            self.peer = peer.id
+            sent = Sending(
+                study_id=uuid.UUID(self.study),
+                peer_id=peer.id,
+                peer_name=peer.name,
+                checkpoint_id=serving.checkpoint_id,
+                content=Content.REPORT,
+                state=RequestState.FAILED,
+            )
+            db.add(sent)
+            db.flush()
+            self.sending = sent.id
             imports.registry_item(db, TASK_EXPORT_RUN, {"run_id": str(self.run)}, 1)
             db.add(DatasetSample(dataset_id=self.dataset, sequence=0, file="a.png", label="glioma", sha256=digest))
 
     def address(self, rule: str) -> str:
         """The rule with ann's objects."""
         mine = ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user")
-        for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset"):
+        for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset", "peer", "sending"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
         rule = rule.replace("<uuid:import_id>", str(self.taken_in)).replace("<int:sequence>", "0")
         rule = rule.replace("<path:filename>", "nothing-of-this-name")
@@ -150,7 +167,7 @@ def test_every_route_for_every_role(world: World) -> None:
             wrong.append(what)
 
     # What uses an object up comes last.
-    final = ("DELETE", "/complete", "/revoke", "/cancel", "/logout", "/disable", "/password", "/delete")
+    final = ("DELETE", "/complete", "/revoke", "/cancel", "/logout", "/disable", "/password", "/delete", "/remove")
     rows = sorted(ROUTES.items(), key=lambda item: any(word in " ".join(item[0]) for word in final))
     for (method, rule), row in rows:
         address = objects.address(rule)

@@ -6,7 +6,7 @@ Every page works without scripts; scripts make it live.
 
 from flask import Flask
 
-from web.pages import blueprint, display, errors, languages, navigation, training_words, words
+from web.pages import blueprint, display, errors, exchange_words, languages, navigation, training_words, words
 
 
 def init_app(app: Flask) -> None:
@@ -22,8 +22,10 @@ def init_app(app: Flask) -> None:
         erasing,
         help_pages,
         jobs,
+        peers,
         predictions,
         runs,
+        sendings,
         sign_in,
         studies,
         submit,
@@ -34,6 +36,7 @@ def init_app(app: Flask) -> None:
     display.init_app(app)
     words.init_app(app)
     training_words.init_app(app)
+    exchange_words.init_app(app)
     navigation.init_app(app)
     errors.init_app(app)
     for module in (
@@ -43,6 +46,7 @@ def init_app(app: Flask) -> None:
         jobs,
         studies,
         choosing,
+        sendings,
         decisions,
         erasing,
         datasets,
@@ -52,6 +56,7 @@ def init_app(app: Flask) -> None:
         sweeps,
         runs,
         admin,
+        peers,
         help_pages,
     ):
         assert module.__name__.startswith("web.pages.")  # noqa: S101 - imported for its routes

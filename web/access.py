@@ -63,6 +63,7 @@ class SignedIn:
     must_change_password: bool
     via: Literal["session", "token"]
     session_id: uuid.UUID | None = None
+    blind_first: bool = False
 
     @property
     def viewer(self) -> Viewer:
@@ -236,6 +237,7 @@ def _signed_in(known: accounts.Known, via: Literal["session", "token"]) -> Signe
         must_change_password=user.must_change_password,
         via=via,
         session_id=known.session_id,
+        blind_first=user.blind_first,
     )
 
 

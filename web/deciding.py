@@ -7,7 +7,7 @@ his must be one he has seen; the row and its audit row are one transaction. Refu
 import uuid
 from typing import Any
 
-from db.queries import audit, reviews
+from db.queries import audit, reviews, standings
 from db.queries.reviews import DecidedMeanwhile, NothingToUndo
 from db.queries.views import SliceView, StudyView
 from db.studies import Instance
@@ -27,7 +27,7 @@ def choices(view: StudyView) -> list[str]:
 
 def decide(
     slice_id: uuid.UUID, *, label: str | None, seen: uuid.UUID | None, note: str = "", allowed: list[str] | None = None
-) -> Instance:
+) -> tuple[Instance, int, int]:
     """Writes the user's decision, or takes the standing one back.
 
     Args:
@@ -38,7 +38,7 @@ def decide(
         allowed: Class names that may be chosen; None: any name that has the form of one.
 
     Returns:
-        The slice.
+        (the slice, version of the study's standing row before the decision, and after it).
 
     Raises:
         Problem: 404, 409 `decided_meanwhile` or `nothing_to_undo`, 422 `class_unknown`.
@@ -57,6 +57,7 @@ def decide(
             if before:
                 detail["before"] = before.label or "not_assessable"
             action = "slice.undo" if label is None else "slice.decide"
+            before_version, version = standings.decided(db, found.study_id)
             audit.record(db, actor(), action, object_kind="slice", object_id=slice_id, detail=detail)
     except DecidedMeanwhile as error:
         raise Problem(
@@ -67,7 +68,7 @@ def decide(
         ) from error
     except NothingToUndo as error:
         raise Problem(409, "nothing_to_undo", "There is no decision about this slice to take back.") from error
-    return found
+    return found, before_version, version
 
 
 def decided(view: StudyView, chosen: SliceView | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from imaging.decoders import DecodersUnavailable
 from imaging.frames import ImageInfo
 from imaging.heatmaps import DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
 from imaging.outcomes import RejectedFile
-from web import pictures
+from web import blinding, pictures
 from web.access import the_user
 from web.objects import find_study, note_view
 from web.services import services
@@ -43,6 +43,7 @@ def download(study_id: uuid.UUID, digest: str) -> Response:
     """
     with services().database.read() as db:
         find_study(db, study_id)
+        blinding.refuse_covered(db, [study_id])
     note_view("study.export", study_id)
     with services().database.read() as db:
         view = views.study_view(db, the_user().viewer, find_study(db, study_id), digest)

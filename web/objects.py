@@ -20,9 +20,11 @@ from db.predictions import Prediction
 from db.queries import audit
 from db.queries.views import StudyRow
 from db.queries.visibility import Viewer, shown_predictions, visible_instances, visible_jobs, visible_studies
+from db.queries.worklist import WorklistRow
 from db.states import Role, UploadState
 from db.studies import Instance, Study
 from db.uploads import Upload
+from web import blinding
 from web.access import actor, note_denial, the_user
 from web.problems import Problem, answer, database_error
 from web.services import services
@@ -66,7 +68,11 @@ def find_slice(session: Session, slice_id: uuid.UUID, *options: ORMOption) -> In
 
 
 def find_prediction(session: Session, prediction_id: uuid.UUID, *options: ORMOption) -> Prediction:
-    """A prediction of a slice that the user may see; those of shadow runs are for admins. Raises Problem 404."""
+    """A prediction of a slice that the user may see; those of shadow runs are for admins.
+
+    Raises:
+        Problem: 404, or 403 when he has to give his opinion about the study first.
+    """
     viewer = the_user().viewer
     found = session.scalars(
         select(Prediction)
@@ -82,6 +88,7 @@ def find_prediction(session: Session, prediction_id: uuid.UUID, *options: ORMOpt
     ).one_or_none()
     if found is None:
         raise Hidden("prediction", prediction_id, exists=session.get(Prediction, prediction_id) is not None)
+    blinding.refuse_covered(session, [session.get_one(Instance, found.instance_id).study_id])
     return found
 
 
@@ -134,7 +141,7 @@ def note(kind: str, action: str, object_id: uuid.UUID, *, once_in_s: float = 0.0
         audit.record(session, who, action, object_kind=kind, object_id=object_id)
 
 
-def note_identities(rows: Iterable[StudyRow]) -> None:
+def note_identities(rows: Iterable[StudyRow | WorklistRow]) -> None:
     """Writes that the user saw in a list who some studies are of, before it is shown: one row, none without identity.
 
     A list that is looked at again within `VIEW_WINDOW_S` with the same studies (a page that keeps itself live) is part

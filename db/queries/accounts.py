@@ -186,6 +186,13 @@ def change_role(session: Session, user: User, role: Role, *, by: Actor) -> None:
     audit.record(session, by, "user.role", object_kind="user", object_id=user.id, detail=detail)
 
 
+def set_blind_first(session: Session, user: User, wanted: bool, *, by: Actor) -> None:
+    """Chooses whether a user commits his opinion about a study before he is shown its results."""
+    if user.blind_first != wanted:
+        user.blind_first = wanted
+        audit.record(session, by, "user.reading", object_kind="user", object_id=user.id, detail={"blind": wanted})
+
+
 def disable_user(session: Session, user: User, *, by: Actor) -> None:
     """Ends an account: no login, no session, no token. Raises AccountError for the last admin."""
     _keep_an_admin(session, user)

@@ -220,15 +220,20 @@ def of(session: Session, study_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Stud
     return {row.study_id: row for row in rows}
 
 
-def decided(session: Session, study_id: uuid.UUID) -> int:
-    """Tells a study's row of a decision about it or one of its slices; returns the new version."""
+def decided(session: Session, study_id: uuid.UUID) -> tuple[int, int]:
+    """Tells a study's row of a decision about it or one of its slices.
+
+    Returns:
+        (version before, -1 when there were other changes that it had not been told of yet; version after).
+    """
     row = held(session, study_id)
     if row is None:
         raise LookupError(f"study {study_id} has no standing row; `python -m ops standings` makes it")
+    before = -1 if row.stale else row.version
     write(row, compute(session, study_id))
     row.version += 1
     session.flush()
-    return row.version
+    return before, row.version
 
 
 def _peak(summary: Summary) -> float | None:

@@ -100,7 +100,8 @@ class StudyRow:
 
     study: Study
     identity: StudyIdentity | None
-    summary: Summary | StudyStanding
+    summary: Summary | StudyStanding | None
+    """None: not shown to this viewer yet."""
     withdrawal: Withdrawal | None = None
     """Set when the results behind the summary are withdrawn."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from db.checkpoints import Checkpoint
@@ -199,7 +199,7 @@ def _narrowed(query: Select[Any], wanted: Wanted) -> Select[Any]:
                 StudyIdentity.accession_number == text,
             )
         )
-    return query.where(and_(*(item for item in conditions if item is not None)))
+    return query.where(*(item for item in conditions if item is not None))
 
 
 def _order(order: str) -> tuple[Any, ...]:

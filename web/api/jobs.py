@@ -12,7 +12,7 @@ from db.queries import audit, results, settle, views
 from db.queries import progress as progress_rows
 from db.queries.progress import Progress
 from db.states import Purpose, Role
-from web import submitting
+from web import blinding, submitting
 from web.access import actor, requires, the_user
 from web.api import documents, schemas
 from web.api.routing import ApiBlueprint
@@ -167,6 +167,8 @@ def studies_csv(study_ids: list[uuid.UUID], checkpoint: str = "") -> Iterator[st
         study_ids: The studies.
         checkpoint: Digest of the model whose results are wanted, where it has any; empty: those that are shown.
     """
+    with services().database.read() as db:
+        blinding.refuse_covered(db, study_ids)
     for study_id in study_ids:
         note_view("study.export", study_id)
     viewer = the_user().viewer

@@ -10,7 +10,7 @@ from db.queries.strips import Window
 from db.queries.summaries import THRESHOLD, Summary
 from db.queries.views import StudyView
 from db.states import Role
-from web import choosing, dicom_export, erasing
+from web import blinding, choosing, dicom_export, erasing
 from web.access import requires, the_user
 from web.api import documents, schemas
 from web.api.jobs import CSV_DOC, csv_response, studies_csv
@@ -163,6 +163,7 @@ def summary_document(summary: Summary) -> dict[str, Any]:
 def _view(study_id: uuid.UUID, checkpoint: str, window: Window | None = None) -> StudyView:
     with services().database.read() as db:
         find_study(db, study_id)
+        blinding.refuse_covered(db, [study_id])
     note_view("study.view", study_id)
     with services().database.read() as db:
         return views.study_view(db, the_user().viewer, find_study(db, study_id), checkpoint, window)

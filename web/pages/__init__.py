@@ -24,12 +24,14 @@ def init_app(app: Flask) -> None:
         jobs,
         peers,
         predictions,
+        reviewing,
         runs,
         sendings,
         sign_in,
         studies,
         submit,
         sweeps,
+        worklist,
     )
 
     languages.init_app(app)
@@ -48,6 +50,8 @@ def init_app(app: Flask) -> None:
         choosing,
         sendings,
         decisions,
+        reviewing,
+        worklist,
         erasing,
         datasets,
         predictions,

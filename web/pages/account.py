@@ -30,6 +30,18 @@ def account() -> Response:
     return _page()
 
 
+@pages.post("/account/reading")
+@requires(Role.CLINICIAN)
+def set_reading() -> Response:
+    """Chooses whether the user gives his opinion before he is shown results."""
+    wanted = request.form.get("blind_first") == "1"
+    with services().database.write() as db:
+        accounts.set_blind_first(db, db.get_one(User, the_user().id), wanted, by=actor())
+    done = gettext("You give your opinion first from now on.") if wanted else gettext("Results are shown at once.")
+    flash(done, "good")
+    return see("pages.account")
+
+
 @pages.post("/account/tokens")
 @requires(Role.SUBMITTER)
 def create_token() -> Response:

@@ -32,14 +32,17 @@ def decide_slice(study_id: uuid.UUID, slice_id: uuid.UUID) -> Response:
     if chosen_slice(view, str(slice_id)) is None:
         raise Problem(404, "not_found", "There is no such slice in this study.")
     status, said = 200, ""
+    seen_version = version = request.form.get("version", "")
     try:
-        decide(
+        _, before, after = decide(
             slice_id,
             label=_label(request.form.get("decision", "")),
             seen=_seen(request.form.get("seen", "")),
             note=request.form.get("note", ""),
             allowed=choices(view),
         )
+        # Who saw the study as it was before his own decision has seen all of it; else he has to look again to sign.
+        version = str(after) if seen_version == str(before) else seen_version
     except Problem as problem:
         if problem.status != 409:
             raise
@@ -49,7 +52,7 @@ def decide_slice(study_id: uuid.UUID, slice_id: uuid.UUID) -> Response:
         return see("pages.study", study_id=study_id, slice=slice_id, checkpoint=context["checkpoint_wanted"])
     context = study_context(study_id, only(slice_id), once_in_s=VIEW_WINDOW_S)
     chosen = chosen_slice(context["view"], str(slice_id))
-    context |= decided(context["view"], chosen)
+    context |= decided(context["view"], chosen) | {"version_seen": version}
     return make_response(render_template("studies/_slice.html", chosen=chosen, said=said, **context), status)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 from db.jobs import Job, ReceivedFile
 from db.queries import audit, heartbeats, settle, views
 from db.states import JOB_ENDED, JobState, Role
+from web import blinding
 from web.access import actor, requires, the_user
 from web.objects import find_job, note_identities
 from web.pages.blueprint import pages
@@ -54,7 +55,7 @@ def job(job_id: uuid.UUID) -> str:
             "slices": views.slice_counts(db, [job_id])[job_id],
             "waiting": heartbeats.waiting(db, job_id),
             "counts": views.receipt_counts(db, job_id),
-            "studies": views.studies_of_job(db, viewer, job_id),
+            "studies": blinding.cover_rows(db, views.studies_of_job(db, viewer, job_id)),
             "failures": views.failed_slices(db, job_id),
             "duplicate_of": views.visible_job(db, viewer, found.duplicate_of_id),
         }

@@ -5,6 +5,7 @@ before anything is shown.
 """
 
 import uuid
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import abort, render_template, request
@@ -16,9 +17,9 @@ from db.queries.summaries import THRESHOLD
 from db.queries.views import Page, SliceView, StudyView
 from db.states import Role
 from imaging.heatmaps import COLOUR_MAPS, DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
-from web import choosing
+from web import blinding, choosing, reviewing
 from web.access import requires, the_user
-from web.deciding import decided
+from web.deciding import choices, decided
 from web.objects import VIEW_WINDOW_S, find_study, note_identities, note_view
 from web.pages.blueprint import pages
 from web.services import services
@@ -36,6 +37,7 @@ def studies() -> str:
         abort(404)
     with services().database.read() as db:
         page = views.studies_page(db, the_user().viewer, text=request.args.get("text", "").strip()[:100], number=number)
+        page = replace(page, rows=blinding.cover_rows(db, page.rows))
     note_identities(page.rows)
     return render_template("studies/list.html", page=page)
 
@@ -96,7 +98,13 @@ def study_context(study_id: uuid.UUID, window: Window, *, once_in_s: float) -> d
         found = find_study(db, study_id)
     note_view("study.view", study_id, once_in_s=once_in_s)
     with services().database.read() as db:
+        blind = bool(blinding.covered_studies(db, [study_id]))
+        if blind:
+            window = blinding.cover_window(window)
         view = views.study_view(db, the_user().viewer, found, request.args.get("checkpoint", ""), window)
+    if blind:
+        view = blinding.cover(view)
+    clinician = the_user().may(Role.CLINICIAN)
     # In addresses only when it is not the one that is shown anyway.
     other = view.checkpoint is not None and view.checkpoint is not view.checkpoints[0].checkpoint
     wanted = view.checkpoint.digest if view.checkpoint and other else None
@@ -114,6 +122,11 @@ def study_context(study_id: uuid.UUID, window: Window, *, once_in_s: float) -> d
         "colour_map": DEFAULT_COLOUR_MAP,
         "opacity": round(100 * DEFAULT_OPACITY),
         "slice_name": slice_name,
+        "blind": blind,
+        "standing": reviewing.fresh_standing(study_id) if clinician else None,
+        "study_history": reviewing.history(study_id) if clinician and not blind else [],
+        "offered": choices(view),
+        "reader": reviewing.reader_of(study_id) if clinician else "",
     }
 
 

@@ -13,10 +13,12 @@ from db.queries.promotions import Standing
 from db.queries.selection import SERIES_NOT_CHOSEN
 from db.queries.summaries import Finding
 from db.queries.views import NOT_ASKED
-from db.reviews import NOT_ASSESSABLE, WITHDRAWN
+from db.reviews import NOT_ASSESSABLE, WITHDRAWN, DecisionKind
+from db.standings import ReviewState
 from db.states import DatasetState, JobState, Priority, Purpose, Role, SliceState
 from imaging.outcomes import Outcome
 from imaging.text_risk import TextRisk
+from web.blinding import COVERED
 from web.dataset_sentences import template_of_problem
 from web.pages.languages import add_filters, class_label, plane_label, sentence
 from web.sentences import template_of
@@ -37,6 +39,20 @@ SLICE_STATES: dict[str, object] = {
     SliceState.CANCELLED: lazy_gettext("cancelled"),
     SliceState.LEFT_OUT: lazy_gettext("not classified"),
     NOT_ASKED: lazy_gettext("not analysed by this model"),
+    COVERED: lazy_gettext("not shown yet"),
+}
+REVIEW_STATES: dict[str, object] = {
+    "waiting": lazy_gettext("waiting"),
+    ReviewState.OPEN: lazy_gettext("not read"),
+    ReviewState.BEGUN: lazy_gettext("begun"),
+    ReviewState.SIGNED: lazy_gettext("signed off"),
+    ReviewState.CHANGED: lazy_gettext("changed since it was signed off"),
+    "all": lazy_gettext("all"),
+}
+DECISION_KINDS = {
+    DecisionKind.OPINION: lazy_gettext("Opinion before the result was shown"),
+    DecisionKind.SIGN_OFF: lazy_gettext("Signed off"),
+    DecisionKind.REOPENED: lazy_gettext("Sign-off taken back"),
 }
 DATASET_STATES = {
     DatasetState.REGISTERING: lazy_gettext("being read"),
@@ -117,6 +133,8 @@ def init_app(app: Flask) -> None:
         reason_sentence=reason_sentence,
         left_out_label=left_out_label,
         decision_label=decision_label,
+        review_label=lambda state: str(REVIEW_STATES.get(state, state)),
+        decision_kind_label=lambda kind: str(DECISION_KINDS.get(kind, kind)),
         problem_sentence=problem_sentence,
         dataset_state_label=lambda state: str(DATASET_STATES.get(state, state)),
     )

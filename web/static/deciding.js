@@ -21,8 +21,11 @@
     form.dataset.sending = "yes";
     const asked = document.getElementById("decision").dataset.slice;
     const key = event.submitter.dataset.key;
+    const body = new FormData(form, event.submitter);
+    const signing = document.querySelectorAll("#review [name=version]");
+    if (signing.length) body.set("version", signing[0].value);
     try {
-      const answer = await fetch(form.action, { method: "POST", headers: { "HX-Request": "true" }, body: new FormData(form, event.submitter) });
+      const answer = await fetch(form.action, { method: "POST", headers: { "HX-Request": "true" }, body });
       const text = await answer.text();
       if (answer.status !== 200 && answer.status !== 409) throw new Error(answer.status);
       const fresh = new DOMParser().parseFromString(text, "text/html");
@@ -31,6 +34,8 @@
       if (decision && shown && shown.dataset.slice === asked) {
         shown.replaceWith(decision);
         mark();
+        // One's own decision is no surprise when one signs; anybody else's in between still is.
+        if (decision.dataset.version) for (const field of signing) field.value = decision.dataset.version;
         (decision.querySelector(`[data-key="${key}"]`) ?? decision.querySelector("button"))?.focus({ preventScroll: true });
         window.announce((decision.querySelector("[role=alert]") ?? decision.querySelector(".decided-by")).textContent.trim());
       }
@@ -45,11 +50,25 @@
   });
 
   // Enter in the note must not press the first button.
+  const reached = {
+    e: () => document.getElementById("decision-note"),
+    s: () => document.getElementById("study-label"),
+    t: () => document.querySelector("#review [name=to][value=me]"),
+    n: () => document.getElementById("next-study"),
+    p: () => document.getElementById("previous-study"),
+    w: () => document.querySelector("header [data-worklist]"),
+  };
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.closest("input, select")) { event.target.blur(); return; }
     if (event.key === "Enter" && event.target.id === "decision-note") { event.preventDefault(); return; }
     if (event.altKey || event.ctrlKey || event.metaKey || event.repeat || document.querySelector("dialog[open]")) return;
     if (event.target.closest("input, select, textarea")) return;
     const button = /^[a-z1-9]$/.test(event.key) && document.querySelector(`#decide [data-key="${event.key}"]`);
-    if (button) { event.preventDefault(); button.click(); }
+    if (button) { event.preventDefault(); button.click(); return; }
+    const goal = Object.hasOwn(reached, event.key) && reached[event.key]();
+    if (!goal) return;
+    event.preventDefault();
+    if (goal.matches("a, button")) goal.click();
+    else goal.focus();
   });
 })();

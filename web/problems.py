@@ -82,6 +82,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Not possible here",
+    406: "No such form",
     409: "Not possible now",
     413: "Too large",
     415: "Wrong kind of content",
@@ -115,7 +116,7 @@ def init_app(app: Flask) -> None:
 
 def for_program() -> bool:
     """Whether the answer to this request is for a program (JSON) rather than for a person (HTML)."""
-    if request.path.startswith(("/api/", "/health/", "/metrics")):
+    if request.path.startswith(("/api/", "/dicomweb/", "/health/", "/metrics")):
         return True
     return request.accept_mimetypes.best_match(["text/html", "application/json"], "text/html") == "application/json"
 

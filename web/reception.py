@@ -24,6 +24,7 @@ from db.blobs import BlobStore, StoreFull
 from db.queries.submissions import PATH_LIMIT, Sent
 from imaging.plain_text import plain
 from web.problems import Problem
+from web.related import Malformed, Parts
 from web.services import services
 
 PIECE_BYTES = 64 * 1024
@@ -94,6 +95,48 @@ def receive_raw(path: str) -> Iterator[Received]:
             while piece := stream.read(PIECE_BYTES):
                 write(piece)
         yield workspace.received
+
+
+@contextlib.contextmanager
+def receive_related(part_type: str) -> Iterator[Received]:
+    """Reads a multipart/related body; its spool is gone when the block ends. The n-th file is called n.
+
+    Args:
+        part_type: Content type of each part, `type` of the whole (RFC 2387).
+
+    Raises:
+        Problem: As `receive_form` does; 415 also when a part is of another type.
+    """
+    stated = request.mimetype_params.get("type", part_type).lower()
+    if request.mimetype != "multipart/related" or stated != part_type:
+        kind = f"{request.mimetype or 'none'}; type={stated}" if stated != part_type else request.mimetype or "none"
+        raise _not_of_type(kind, part_type)
+    with _reading() as (stream, workspace):
+        try:
+            for headers, pieces in Parts(stream, request.mimetype_params.get("boundary", "")):
+                kind = headers.get("content-type", part_type).partition(";")[0].strip().lower()
+                if kind != part_type:
+                    raise _not_of_type(kind, part_type)
+                with workspace.file(str(len(workspace.received.files) + 1)) as write:
+                    for piece in pieces:
+                        write(piece)
+        except Malformed as error:
+            raise Problem(
+                400,
+                "malformed_multipart",
+                "The multipart body is malformed: %(reason)s. Check it and send it again; nothing was kept.",
+                facts={"reason": str(error)},
+            ) from error
+        yield workspace.received
+
+
+def _not_of_type(received: str, expected: str) -> Problem:
+    return Problem(
+        415,
+        "not_related",
+        'Received the content type %(received)s; expected multipart/related; type="%(expected)s".',
+        facts={"received": received[:100], "expected": expected},
+    )
 
 
 def clean_path(name: str) -> str:

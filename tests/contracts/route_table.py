@@ -38,6 +38,8 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/docs"): EVERYBODY,
     ("GET", f"{API}/docs/static/<path:filename>"): EVERYBODY,
     ("GET", f"{API}/openapi.json"): EVERYBODY,
+    ("POST", "/dicomweb/studies"): SUBMITTER,
+    ("POST", "/dicomweb/studies/<string:study_uid>"): SUBMITTER,
     ("GET", f"{API}/me"): SUBMITTER,
     ("GET", f"{API}/me/tokens"): SUBMITTER,
     ("POST", f"{API}/me/tokens"): SUBMITTER,

@@ -143,6 +143,7 @@ class Objects:
         for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset", "peer", "sending"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
         rule = rule.replace("<uuid:import_id>", str(self.taken_in)).replace("<int:sequence>", "0")
+        rule = rule.replace("<string:study_uid>", "2.25.1")
         rule = rule.replace("<path:filename>", "nothing-of-this-name")
         return f"{rule}?path=x" if rule.endswith("/files") else rule
 

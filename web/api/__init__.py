@@ -35,6 +35,7 @@ def init_app(app: Flask) -> None:
         checkpoints,
         datasets,
         decisions,
+        dicomweb,
         document,
         jobs,
         pictures,
@@ -68,6 +69,7 @@ def init_app(app: Flask) -> None:
         account,
     ):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
+    api.register_blueprint(dicomweb.blueprint, url_prefix=dicomweb.PREFIX)
     app.register_blueprint(document.blueprint, url_prefix=PREFIX)
 
 

@@ -36,6 +36,7 @@ MEANINGS = {
     401: "No session and no valid token",
     403: "The role does not allow it, or the CSRF token is missing",
     404: "There is none, or it is not yours to see",
+    406: "The answer has no form that the request accepts",
     409: "Not possible in the present state",
     413: "Larger than the limit, which stands in `limit_bytes`",
     415: "This content type is not accepted",

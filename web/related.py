@@ -10,8 +10,8 @@ from typing import Protocol
 
 PIECE_BYTES = 64 * 1024
 HEADER_BYTES = 16 * 1024
-BOUNDARY = re.compile(r"\A[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]\Z")
-"""RFC 2046 5.1.1."""
+BOUNDARY = re.compile(r"\A[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]\Z")
+"""RFC 2046 5.1.1, which allows 70 characters; Orthanc 1.10 takes two UUIDs and a hyphen, which is 73."""
 
 
 class Malformed(ValueError):

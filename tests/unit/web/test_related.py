@@ -37,6 +37,8 @@ def test_parts_come_out_as_they_went_in(step: int) -> None:
     assert found[0][0] == {"content-type": "application/dicom", "x": "y:z"}
     assert read(b"--boundary\r\n\r\n--boundary--", step) == [({}, b"")], "an empty part whose line breaks are shared"
     assert read(b"--boundary--", step) == []
+    long = "0" * 73  # Orthanc's
+    assert read(BODY.replace(b"--boundary", b"--" + long.encode()), step, long)[0][1] == b"first"
 
 
 def test_what_the_caller_leaves_is_passed_over() -> None:

@@ -4,9 +4,9 @@ import uuid
 
 import pytest
 
+from db.jobs import JobStudy
 from db.studies import StudyIdentity
 from tests.web_world import World
-from tests.work_rig import pictures
 
 API = "/api/v1"
 
@@ -17,7 +17,7 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def test_an_administrator_deletes_a_study_for_good(world: World) -> None:
+def test_a_study_is_deleted_for_good_by_page_and_by_program(world: World) -> None:
     ann, clara, ada = (world.people[name] for name in ("ann", "clara", "ada"))
     job = world.finished(ann)
     study = job["studies"][0]["id"]
@@ -36,35 +36,27 @@ def test_an_administrator_deletes_a_study_for_good(world: World) -> None:
     assert (no_reason.status_code, "Choose one of the offered reasons" in no_reason.text) == (422, True)
     no_tick = world.ask(ada, "POST", page, data={"reason": "mistake"})
     assert (no_tick.status_code, "Tick that you have understood" in no_tick.text) == (422, True)
-    done = world.ask(ada, "POST", page, data={"reason": "mistake", "understood": "1"})
-    assert (done.status_code, done.location) == (303, "/studies")
-    assert world.audited("study.delete", "ok", study) == 1
-    for address in (f"/studies/{study}", f"{API}/studies/{study}", f"{API}/jobs/{job['id']}"):
-        assert world.ask(ada, "GET", address).status_code == 404
-
-
-def test_a_program_deletes_a_study_when_no_job_works_on_it(world: World) -> None:
-    ann, clara, ada = (world.people[name] for name in ("ann", "clara", "ada"))
-    study = world.finished(ann, pictures(2))["studies"][0]
-    address = f"{API}/studies/{study['id']}"
+    address = f"{API}/studies/{study}"
     assert world.ask(clara, "DELETE", f"{address}?reason=test").status_code == 403
     assert world.ask(ada, "DELETE", address).status_code == 422
     assert world.ask(ada, "DELETE", f"{address}?reason=retention").status_code == 422, "only the settings say so"
-    again = world.finished(ann, pictures(2))
-    with world.database.write() as db:
-        from db.jobs import Job
-        from db.states import JobState
-
-        db.get_one(Job, uuid.UUID(again["id"])).state = JobState.CLASSIFYING
+    waiting = world.send(ann)
+    with world.database.write() as db:  # as if it were being classified
+        db.add(JobStudy(job_id=uuid.UUID(waiting["id"]), study_id=uuid.UUID(study)))
     refused = world.ask(ada, "DELETE", f"{address}?reason=test")
-    assert (refused.status_code, (refused.json or {})["job_id"]) == (409, again["id"])
-    with world.database.write() as db:
-        db.get_one(Job, uuid.UUID(again["id"])).state = JobState.SUCCEEDED
+    assert (refused.status_code, (refused.json or {})["job_id"]) == (409, waiting["id"])
+    refused = world.ask(ada, "POST", page, data={"reason": "mistake", "understood": "1"})
+    assert (refused.status_code, "A job still works on this study" in refused.text) == (409, True)
+    assert world.ask(ann, "POST", f"{API}/jobs/{waiting['id']}/cancel").status_code == 200
     gone = world.ask(ada, "DELETE", f"{address}?reason=test")
-    assert gone.json == {
-        "id": study["id"], "series": 1, "slices": 2, "predictions": 2, "decisions": 0, "jobs": 2, "samples": 0,
-    }  # fmt: skip
-    assert world.ask(ada, "GET", address).status_code == 404
+    counts = {"series": 1, "slices": 3, "predictions": 3, "decisions": 0, "jobs": 2, "samples": 0}
+    assert gone.json == {"id": study, **counts}
+    assert world.audited("study.delete", "ok", study) == 1
+    for gone_too in (f"/studies/{study}", address, page, f"{API}/jobs/{job['id']}"):
+        assert world.ask(ada, "GET", gone_too).status_code == 404
+    other = world.finished(ann)["studies"][0]["id"]
+    done = world.ask(ada, "POST", f"/studies/{other}/delete", data={"reason": "mistake", "understood": "1"})
+    assert (done.status_code, done.location) == (303, "/studies")
 
 
 def test_lists_that_show_who_studies_are_of_are_in_the_audit_trail(world: World) -> None:

@@ -33,6 +33,15 @@ class Prediction(WithId, Base):
     """Scores before the softmax or sigmoid, in the checkpoint's order of classes."""
     input_sha256: Mapped[str] = mapped_column(String(64))
     """Digest of the file that was read."""
+    abstention: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    """Why the model does not answer, a value of `inference.guard.Abstention`; empty when it does. What it says of the
+    slice is then no result: it is neither shown nor counted, and there is no heatmap."""
+    guard: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """Check of the guard -> its number as a share of its limit; empty for a model without a guard."""
+    head_share: Mapped[float | None]
+    """Share of the heatmap that lies on the head, in [0, 1]; None for results older than this measure."""
+    heatmap_warning: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    """What is wrong with the heatmap, a value of `inference.attention.HeatmapWarning`; empty when nothing is."""
     engine: Mapped[str] = mapped_column(String(64))
     code_version: Mapped[str] = mapped_column(String(64))
 

@@ -56,6 +56,8 @@ class StudyStanding(Base):
     not_asked: Mapped[int] = mapped_column(default=0)
     left_out: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     """Reason -> slices that were not to be classified."""
+    abstained: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Slices for which the model does not answer; not among `analysed`."""
     newest_result_at: Mapped[datetime | None]
     decided: Mapped[int] = mapped_column(default=0)
     """Slices about which a decision stands."""
@@ -76,7 +78,8 @@ class StudyStanding(Base):
     @property
     def total(self) -> int:
         """All slices of the study that were received."""
-        return self.analysed + self.failed + self.waiting + self.not_asked + self.not_classified
+        with_result = self.analysed + self.abstained
+        return with_result + self.failed + self.waiting + self.not_asked + self.not_classified
 
     @property
     def not_classified(self) -> int:

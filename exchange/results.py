@@ -118,7 +118,13 @@ def results_of(view: StudyView) -> tuple[list[tuple[SliceView, Prediction]], Che
     Raises:
         ExchangeRefused: As `plan`.
     """
-    slices = [(item, item.prediction) for series in view.series for item in series.slices if item.prediction]
+    # Where the model did not answer there is no result to send.
+    slices = [
+        (item, item.prediction)
+        for series in view.series
+        for item in series.slices
+        if item.prediction and not item.prediction.abstention
+    ]
     if view.checkpoint is None or not slices:
         raise ExchangeRefused("no_results", "There are no results of this study yet; wait until slices are analysed.")
     if view.withdrawal is not None:

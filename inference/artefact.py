@@ -7,6 +7,7 @@ Owns: the archive's layout, atomic writing, and verified loading. The file is a 
     openvino.xml    the same network with Grad-CAM as OpenVINO graph ...
     openvino.bin    ... and its constants
     model_card.md   for people
+    guard.npz       arrays of the guard (`inference.guard`); only where the model has one
 
 The **digest** of a model is the SHA-256 of the whole file. Promotion names a digest, never a path: a worker loads
 with `load(path, expected_digest)` and gets these bytes or an error.
@@ -23,16 +24,18 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from inference import guard as guards
 from inference import manifest as manifests
 from inference import weights as weight_files
 from inference.errors import ArtefactError, ArtefactNotFoundError, DigestMismatchError
+from inference.guard import Guard
 from inference.manifest import Manifest, MemberFacts
 
 SUFFIX: Final = ".neurosight"
@@ -45,8 +48,11 @@ MEMBER_LIMITS: Final[Mapping[str, int]] = {
     "openvino.xml": 64 * MIB,
     "openvino.bin": 1024 * MIB,
     "model_card.md": 4 * MIB,
+    "guard.npz": 64 * MIB,
 }
 """Members in the order in which they are written, and the most bytes each may unpack to."""
+GUARD_MEMBER: Final = "guard.npz"
+"""The only member that may be missing: not every model has a guard."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _RATIO_FLOOR_BYTES: Final = MIB
@@ -75,6 +81,7 @@ class Artefact:
         openvino_bin: Its constants.
         weights_npz: Packed variables; see `weights`.
         model_card: Markdown.
+        guard: When the model does not answer; None: it always does.
     """
 
     manifest: Manifest
@@ -83,6 +90,7 @@ class Artefact:
     openvino_bin: bytes
     weights_npz: bytes
     model_card: str
+    guard: Guard | None = field(default=None, compare=False)
 
     def weights(self) -> dict[str, npt.NDArray[np.floating[Any]]]:
         """Unpacks the variables, by Keras path.
@@ -104,16 +112,18 @@ def write(
     openvino_xml: bytes,
     openvino_bin: bytes,
     model_card: str,
+    guard: Guard | None = None,
 ) -> str:
     """Writes an artefact: all of it or nothing, and only after it could be loaded again.
 
     Args:
         path: Where it shall be; must end in `.neurosight`. An existing file is replaced in one step.
-        manifest: Without `members`, which is filled here.
+        manifest: Without `members` and `guard`, which are filled here.
         weights: Variable path -> array.
         openvino_xml: The graph.
         openvino_bin: Its constants.
         model_card: Markdown.
+        guard: A guard for this model, if there is one.
 
     Returns:
         The digest.
@@ -130,8 +140,12 @@ def write(
         "openvino.bin": openvino_bin,
         "model_card.md": model_card.encode(),
     }
+    if guard is not None:
+        members[GUARD_MEMBER] = weight_files.to_bytes(guard.arrays())
     facts = {name: MemberFacts(hashlib.sha256(content).hexdigest(), len(content)) for name, content in members.items()}
-    members["manifest.json"] = manifests.to_bytes(replace(manifest, members=facts))
+    members["manifest.json"] = manifests.to_bytes(
+        replace(manifest, members=facts, guard=guard.to_json() if guard else None)
+    )
     content = _pack(members)
     digest = hashlib.sha256(content).hexdigest()
     _parse(content, digest).weights()
@@ -173,6 +187,8 @@ def _pack(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in MEMBER_LIMITS:
+            if name not in members:
+                continue
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.create_system = 3  # the default differs between operating systems
@@ -191,8 +207,8 @@ def _parse(content: bytes, digest: str) -> Artefact:
             f"the file is not a readable model artefact: {error}. Copy it again from where it was made."
         ) from None
     manifest = manifests.from_bytes(members["manifest.json"])
-    described = set(MEMBER_LIMITS) - {"manifest.json"}
-    if set(manifest.members) != described:
+    described = set(members) - {"manifest.json"}
+    if set(manifest.members) != described or (manifest.guard is None) != (GUARD_MEMBER not in members):
         raise ArtefactError(f"manifest.json describes {sorted(manifest.members)}; expected {sorted(described)}.")
     for name, facts in manifest.members.items():
         member = members[name]
@@ -202,8 +218,12 @@ def _parse(content: bytes, digest: str) -> Artefact:
         model_card = members["model_card.md"].decode()
     except UnicodeDecodeError:
         raise ArtefactError("model_card.md is not UTF-8 text.") from None
+    guard = None
+    if manifest.guard is not None:
+        arrays = weight_files.from_bytes(members[GUARD_MEMBER], GUARD_MEMBER)
+        guard = guards.from_artefact(arrays, manifest.guard, len(manifest.class_names), manifest.feature_channels)
     return Artefact(
-        manifest, digest, members["openvino.xml"], members["openvino.bin"], members["weights.npz"], model_card
+        manifest, digest, members["openvino.xml"], members["openvino.bin"], members["weights.npz"], model_card, guard
     )
 
 
@@ -211,8 +231,10 @@ def _unpack(archive: zipfile.ZipFile) -> dict[str, bytes]:
     """The members' bytes, each within its limit."""
     entries = archive.infolist()
     names = [entry.filename for entry in entries[: len(MEMBER_LIMITS) + 1]]
-    if sorted(names) != sorted(MEMBER_LIMITS):
-        raise ArtefactError(f"the archive holds {names}; expected exactly {list(MEMBER_LIMITS)}.")
+    if sorted(set(names) | {GUARD_MEMBER}) != sorted(MEMBER_LIMITS) or len(set(names)) != len(names):
+        raise ArtefactError(
+            f"the archive holds {names}; expected exactly {list(MEMBER_LIMITS)}, or these without {GUARD_MEMBER}."
+        )
     members = {}
     for entry in entries:
         limit = MEMBER_LIMITS[entry.filename]

@@ -13,9 +13,12 @@ from typing import Any, Final
 
 from imaging.preprocess import Preprocessing, PreprocessingError
 from inference.errors import ArtefactError
+from inference.guard import check_facts
 from inference.networks import HeadSpec
 
 FORMAT_VERSION: Final = 1
+GUARDED_VERSION: Final = 2
+"""Of an artefact with a guard: software that knows only version 1 refuses it and does not answer without one."""
 PLANES: Final = ("axial", "coronal", "sagittal")
 
 _CLASS_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,62}")
@@ -70,7 +73,8 @@ class Manifest:
         created_at: UTC, `YYYY-MM-DDThh:mm:ssZ`.
         export: How the OpenVINO graph was made and how closely it agrees, any JSON.
         members: Filled by `inference.artefact.write`.
-        format_version: Of the archive's layout.
+        guard: Limits of the guard and how it was fitted (`inference.guard`); None when the model has none.
+        format_version: Of the archive's layout: `GUARDED_VERSION` with a guard, else `FORMAT_VERSION`.
     """
 
     network: NetworkFacts
@@ -86,7 +90,12 @@ class Manifest:
     created_at: str
     export: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, MemberFacts] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
+    guard: Mapping[str, Any] | None = None
+
+    @property
+    def format_version(self) -> int:
+        """Of the archive's layout."""
+        return FORMAT_VERSION if self.guard is None else GUARDED_VERSION
 
     @property
     def scores(self) -> int:
@@ -100,7 +109,12 @@ def to_bytes(manifest: Manifest) -> bytes:
     Raises:
         ArtefactError: If the manifest breaks its own rules (see `from_bytes`) or holds something JSON cannot express.
     """
-    record = asdict(manifest) | {"preprocessing": manifest.preprocessing.to_json()}
+    record = asdict(manifest) | {
+        "preprocessing": manifest.preprocessing.to_json(),
+        "format_version": manifest.format_version,
+    }
+    if manifest.guard is None:
+        del record["guard"]  # version 1 has no such key
     try:
         text = json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -130,17 +144,17 @@ def from_bytes(content: bytes) -> Manifest:
         raise ArtefactError(f"manifest.json holds a {type(record).__name__}; expected an object.")
     version = record.get("format_version")
     # Before anything else: another version may have other keys.
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in (FORMAT_VERSION, GUARDED_VERSION):
         raise ArtefactError(
-            f"the artefact has format version {version!r}; this software reads version {FORMAT_VERSION}. "
-            "Use the software version that wrote it, or export the model again."
+            f"the artefact has format version {version!r}; this software reads versions {FORMAT_VERSION} and "
+            f"{GUARDED_VERSION}. Use the software version that wrote it, or export the model again."
         )
-    return _manifest(record)
+    names = set(Manifest.__dataclass_fields__) | {"format_version"}
+    return _manifest(_keys(record, "manifest", names if version == GUARDED_VERSION else names - {"guard"}))
 
 
-def _manifest(record: dict[str, Any]) -> Manifest:
-    """The typed manifest of a parsed record of the right format version."""
-    top = _keys(record, "manifest", set(Manifest.__dataclass_fields__))
+def _manifest(top: dict[str, Any]) -> Manifest:
+    """The typed manifest of a parsed record with the right keys."""
     network = _keys(top["network"], "network", set(NetworkFacts.__dataclass_fields__))
     head = _keys(network["head"], "network.head", set(HeadSpec.__dataclass_fields__))
     activation = head["activation"]
@@ -195,7 +209,14 @@ def _manifest(record: dict[str, Any]) -> Manifest:
         created_at=_matching(top["created_at"], "created_at", _INSTANT, "YYYY-MM-DDThh:mm:ssZ"),
         export=_object(top["export"], "export"),
         members={name: _member(value, name) for name, value in _object(top["members"], "members").items()},
+        guard=_guard(top["guard"]) if "guard" in top else None,
     )
+
+
+def _guard(value: object) -> dict[str, Any]:
+    facts = _object(value, "guard")
+    check_facts(facts)
+    return facts
 
 
 def _member(value: object, name: str) -> MemberFacts:

@@ -27,7 +27,9 @@ from imaging.outcomes import RejectedFile
 from imaging.preprocess import Box, Prepared, PreprocessingError, prepare
 from inference import artefact as artefacts
 from inference.artefact import Artefact
+from inference.attention import Attention, attention
 from inference.engines import Engine, EngineOutput, choose
+from inference.guard import NO_GUARD, Abstention, Guard, Judgement, border_level
 from inference.manifest import Manifest
 from inference.memory import keep_freed_memory
 
@@ -58,6 +60,9 @@ class Prediction:
         box: The square of the slice that the network saw, in its pixels; the heatmap covers exactly this square.
         features: float32 (c), pooled activations of the last convolution.
         blank: Whether no head was found in the slice; what the model says of it then means nothing.
+        judgement: Whether the model may answer at all. When it abstains, class, probability and heatmap are what the
+            network said, and no result: they are not to be shown or counted.
+        attention: Whether the heatmap lies on the head.
     """
 
     class_name: str
@@ -68,6 +73,21 @@ class Prediction:
     box: Box
     features: Float32
     blank: bool
+    judgement: Judgement
+    attention: Attention
+
+    @property
+    def abstention(self) -> Abstention | None:
+        """Why the model does not answer; None when it does."""
+        return self.judgement.abstention
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """A slice as the network takes it, and the level of its edge as it came."""
+
+    prepared: Prepared
+    border: float
 
 
 class Predictor:
@@ -86,6 +106,7 @@ class Predictor:
         self.manifest: Manifest = artefact.manifest
         self.digest: str = artefact.digest
         self.engine: Engine = engine
+        self.guard: Guard | None = artefact.guard
         self._count = count = max(threads or len(sched_getaffinity(0)), engine.lanes)
         # A slice's pictures are small, and each core has one already: OpenCV's own threads would only be in the way.
         cv2.setNumThreads(1)
@@ -128,7 +149,7 @@ class Predictor:
         Raises:
             Exception: Whatever `read` raises, unchanged; the results of the sources before were yielded.
         """
-        group: list[tuple[Source, Prepared | Exception]] = []
+        group: list[tuple[Source, _Ready | Exception]] = []
         size = self.engine.group
         if size == 1:
             # Each thread takes slices from their files to their results: every core is busy, none waits for a batch.
@@ -184,30 +205,32 @@ class Predictor:
             for future in waiting:
                 future.cancel()
 
-    def _prepared(self, sources: list[Source], read: Read[Source]) -> list[tuple[Source, Prepared | Exception]]:
+    def _prepared(self, sources: list[Source], read: Read[Source]) -> list[tuple[Source, _Ready | Exception]]:
         return [(source, self._prepare(one)) for source, one in zip(sources, read(sources), strict=True)]
 
-    def _prepare(self, one: Slice | Exception) -> Prepared | Exception:
+    def _prepare(self, one: Slice | Exception) -> _Ready | Exception:
         if isinstance(one, Exception):
             return one
         try:
-            return prepare(one.pixels if isinstance(one, Frame) else one, self.manifest.preprocessing)
+            pixels = one.pixels if isinstance(one, Frame) else one
+            prepared = prepare(pixels, self.manifest.preprocessing)
+            return _Ready(prepared, border_level(pixels) if self.guard else 0.0)
         except SLICE_ERRORS as error:
             return error
 
-    def _run(self, group: list[tuple[Source, Prepared | Exception]]) -> Iterator[tuple[Source, Prediction | Exception]]:
+    def _run(self, group: list[tuple[Source, _Ready | Exception]]) -> Iterator[tuple[Source, Prediction | Exception]]:
         """Runs the engine on those of a group that could be prepared; yields all, in order."""
-        images = [prepared.image for _, prepared in group if isinstance(prepared, Prepared)]
+        images = [ready.prepared.image for _, ready in group if isinstance(ready, _Ready)]
         if not images:
             yield from ((source, error) for source, error in group if isinstance(error, Exception))
             return
         output = self.engine.run(np.stack(images)[..., np.newaxis])
         row = 0
-        for source, prepared in group:
-            if isinstance(prepared, Exception):
-                yield source, prepared
+        for source, ready in group:
+            if isinstance(ready, Exception):
+                yield source, ready
             else:
-                yield source, _prediction(self.manifest, output, row, prepared)
+                yield source, _prediction(self.manifest, self.guard, output, row, ready)
                 row += 1
 
 
@@ -240,12 +263,16 @@ def _stints(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield stint
 
 
-def _prediction(manifest: Manifest, output: EngineOutput, row: int, prepared: Prepared) -> Prediction:
+def _prediction(manifest: Manifest, guard: Guard | None, output: EngineOutput, row: int, ready: _Ready) -> Prediction:
+    prepared = ready.prepared
     scores = output.scores[row]
     # By score, as the heatmap chooses its class: different scores can round to the same probability.
     best = int(scores[0] > 0) if len(scores) == 1 else int(np.argmax(scores))
     probabilities = dict(zip(manifest.class_names, map(float, output.probabilities[row]), strict=True))
     class_name = manifest.class_names[best]
+    judgement = NO_GUARD
+    if guard is not None:
+        judgement = guard.judge(output.features[row], probabilities[class_name], ready.border, blank=prepared.blank)
     return Prediction(
         class_name=class_name,
         probability=probabilities[class_name],
@@ -256,4 +283,6 @@ def _prediction(manifest: Manifest, output: EngineOutput, row: int, prepared: Pr
         box=prepared.box,
         features=output.features[row].copy(),
         blank=prepared.blank,
+        judgement=judgement,
+        attention=attention(output.heatmaps[row], prepared.image),
     )

@@ -38,16 +38,21 @@ class ResultsWriter:
     def write(self, path: str, result: Prediction | Exception) -> None:
         """Writes one slice: its prediction, or why there is none."""
         if isinstance(result, Exception):
-            empty = [""] * (2 + len(self._class_names))
+            empty = [""] * (3 + len(self._class_names))
             self._writer.writerow([safe_cell(path), *empty, safe_cell(str(result))])
             return
         each = [_number(result.probabilities[name]) for name in self._class_names]
-        self._writer.writerow([safe_cell(path), result.class_name, _number(result.probability), *each, ""])
+        abstained = result.abstention or ""
+        self._writer.writerow([safe_cell(path), result.class_name, _number(result.probability), *each, abstained, ""])
 
 
 def columns(class_names: Sequence[str]) -> list[str]:
-    """`path,prediction,probability,probability_CLASS...,error`."""
-    return ["path", "prediction", "probability", *(f"probability_{name}" for name in class_names), "error"]
+    """`path,prediction,probability,probability_CLASS...,abstained,error`.
+
+    `abstained` says why the model does not answer for a slice (`inference.guard.Abstention`); prediction and
+    probabilities of that row are what the network said, and no result.
+    """
+    return ["path", "prediction", "probability", *(f"probability_{name}" for name in class_names), "abstained", "error"]
 
 
 def safe_cell(text: str) -> str:

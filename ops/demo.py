@@ -153,6 +153,9 @@ def rows(slices: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
             reason = item["failure"]["sentence"] if item["failure"] else item["state"]
             lines.append((name, plane, f"none: {reason}", "", ""))
             continue
+        if found["abstention"]:
+            lines.append((name, plane, f"no answer: {found['abstention']}", "", ""))
+            continue
         probability = found["probability"]
         lines.append((name, plane, found["class_name"], f"{probability:.3f}", fraction_bar(probability, BAR_WIDTH)))
     return lines
@@ -163,14 +166,15 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     finding = FINDINGS.get(summary["finding"], summary["finding"])
     leading = summary["leading_class"]
     others = ", also " + ", ".join(summary["other_classes"]) if summary["other_classes"] else ""
-    total = summary["analysed"] + summary["failed"] + summary["waiting"]
+    total = summary["analysed"] + summary["abstained"] + summary["failed"] + summary["waiting"]
     lines = [f"  summary: {finding}" + (f" ({leading}{others})" if leading else "")]
     lines += [
         f"    {item['class_name']}: {item['slices']} slice(s), {item['firm_slices']} of them from the threshold on, "
         f"highest probability {item['peak_probability']:.3f}"
         for item in summary["support"]
     ]
-    lines.append(f"    analysed {summary['analysed']} of {total} slices")
+    unanswered = f", {summary['abstained']} without an answer" if summary["abstained"] else ""
+    lines.append(f"    analysed {summary['analysed']} of {total} slices{unanswered}")
     lines += textwrap.wrap(f"rule: {summary['rule']}", 98, initial_indent="  ", subsequent_indent="    ")
     return lines
 

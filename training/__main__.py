@@ -1,4 +1,4 @@
-"""The command line of training: `python -m training run|fit|sweep`.
+"""The command line of training: `python -m training run|fit|sweep|guard`.
 
 Owns: arguments, logging, exit status. Refuses: to decide anything that belongs to the scenario.
 """
@@ -6,8 +6,10 @@ Owns: arguments, logging, exit status. Refuses: to decide anything that belongs 
 import argparse
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from inference.errors import InferenceError
 from training.errors import TrainingError
@@ -30,10 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of them, by name")
     command.add_argument("--no-test", action="store_true", help="leave the test part untouched")
     _add_folders(command)
+    _add_guard(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        return _sweep(options) if options.command == "sweep" else _run(options)
+        return _COMMANDS.get(options.command, _run)(options)
     except (TrainingError, InferenceError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -52,6 +55,38 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
         "--cache-dir", type=Path, default=Path("var/training/features"), help="folder of the frozen parts' outputs"
     )
     command.add_argument("--threads", type=int, default=2, help="threads of the numeric library")
+
+
+def _add_guard(commands: Any) -> None:
+    command = commands.add_parser(
+        "guard", help="put a guard into an artefact, so that it can say that it does not know"
+    )
+    command.add_argument("--artefact", type=Path, required=True, metavar="FILE")
+    command.add_argument("--data", type=Path, required=True, help="folder of the data set it was trained on")
+    command.add_argument("--split", type=Path, metavar="FILE", help="default: NAME.split.csv beside the artefact")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new artefact")
+    command.add_argument("--coverage", type=float, default=0.985, help="share of validation slices to be answered")
+    command.add_argument("--test", action="store_true", help="measure on the test part too; logged")
+    command.add_argument("--foreign", type=Path, nargs="+", default=[], metavar="DIR", help="pictures of other things")
+
+
+def _guard(options: argparse.Namespace) -> int:
+    import cv2
+
+    from training.guard_report import add_guard
+
+    cv2.setNumThreads(1)
+    digest = add_guard(
+        options.artefact,
+        options.data,
+        options.out,
+        split=options.split,
+        foreign=options.foreign,
+        coverage=options.coverage,
+        test=options.test,
+    )
+    print(f"{digest}  {options.out.name}")
+    return 0
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -94,6 +129,8 @@ def _run(options: argparse.Namespace) -> int:
         ship(scenario, material, result, options.out)
     return 0
 
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {"sweep": _sweep, "guard": _guard}
 
 if __name__ == "__main__":
     sys.exit(main())

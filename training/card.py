@@ -8,10 +8,11 @@ Form: Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 
 # ruff: noqa: E501  (the lines of a Markdown template are as long as their values make them)
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from training.calibration import BINS
+from training.markdown import percent, table
 from training.scenario import Scenario
 
 SOURCES: Mapping[str, str] = {
@@ -49,16 +50,6 @@ def write_card(scenario: Scenario, record: Mapping[str, Any], extras: Mapping[st
         _again(record),
     )
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def _head(scenario: Scenario, record: Mapping[str, Any]) -> str:
@@ -119,7 +110,7 @@ def _data(scenario: Scenario, record: Mapping[str, Any]) -> str:
 Split 80:10:10 {way}, stratified by class and plane (slices, in brackets patients or, for pictures without patient
 number, groups of near-duplicates):
 
-{_table(("class", *counts), rows)}
+{table(("class", *counts), rows)}
 
 Samples that belong together were found before the split: all slices of a patient, identical files (pairs: {leaks["identical_pairs"]}) and
 near-duplicates (pairs: {leaks["near_pairs"]}). Of these pairs {leaks["cross_patient_pairs"]} joined two patient numbers or groups and
@@ -142,7 +133,7 @@ def _training(scenario: Scenario, record: Mapping[str, Any]) -> str:
     rate = {"cosine": "warm-up and cosine", "constant": "constant after warm-up"}[scenario.schedule]
     smoothing = f"; label smoothing {scenario.label_smoothing}" if scenario.label_smoothing else ""
     mixup = (
-        f"; mixup in {_percent(scenario.mixup_rate)} of the batches"
+        f"; mixup in {percent(scenario.mixup_rate)} of the batches"
         if scenario.mixup_alpha and scenario.mixup_rate
         else ""
     )
@@ -152,7 +143,7 @@ def _training(scenario: Scenario, record: Mapping[str, Any]) -> str:
 {phases}; {drawn}; {scenario.optimizer}, peak learning rate {scenario.learning_rate}, {rate};
 batch {scenario.batch}{smoothing}{mixup}{average}. Augmentation: {_augmentation(scenario)}.
 The checkpoint of epoch {run["best_epoch"] + 1} of {run["epochs"]} was chosen by its loss on the validation part
-({run["best_loss"]:.4f}; accuracy there {_percent(record["validation"]["metrics"]["accuracy"]["value"])}).{" The test part was scored after that choice." if record["test"] else ""}"""
+({run["best_loss"]:.4f}; accuracy there {percent(record["validation"]["metrics"]["accuracy"]["value"])}).{" The test part was scored after that choice." if record["test"] else ""}"""
 
 
 def _augmentation(scenario: Scenario) -> str:
@@ -183,8 +174,8 @@ def _augmentation(scenario: Scenario) -> str:
 def _span(found: Mapping[str, Any]) -> str:
     """`0.9 (0.8 to 1.0)`, in per cent."""
     if found["low"] is None:
-        return _percent(found["value"])
-    return f"{_percent(found['value'])} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+        return percent(found["value"])
+    return f"{percent(found['value'])} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
 
 
 def _results(scenario: Scenario, test: Mapping[str, Any]) -> str:
@@ -201,7 +192,7 @@ def _results(scenario: Scenario, test: Mapping[str, Any]) -> str:
     confusion = [(f"**{n}**", *row) for n, row in zip(scenario.class_names, test["confusion"], strict=True)]
     planes = [(p, f["slices"], _span(f["accuracy"])) for p, f in test["planes"].items()]
     patients = [
-        (name, f["patients"], f["right"], _percent(f["worst_slice_accuracy"]))
+        (name, f["patients"], f["right"], percent(f["worst_slice_accuracy"]))
         for name, f in test["by_patient"]["classes"].items()
     ]
     unknown = " (`unknown`: pictures whose source names no plane)" if "unknown" in test["planes"] else ""
@@ -210,37 +201,37 @@ def _results(scenario: Scenario, test: Mapping[str, Any]) -> str:
 {test["slices"]} slices of {test["patients"]} patients or groups{" that the network never saw" if scenario.split_rule == "patient" else ""}. Intervals: 95 %, by resampling whole patients
 within each class (2,000 times). With so few patients they say more than the point values do.
 
-{_table(("measure", "value", "95 % interval"), metrics)}
+{table(("measure", "value", "95 % interval"), metrics)}
 
-{_table(("class", "slices", "patients", "precision", "recall", "F1", "ROC-AUC", "PR-AUC"), classes)}
+{table(("class", "slices", "patients", "precision", "recall", "F1", "ROC-AUC", "PR-AUC"), classes)}
 
 Confusion (rows: truth, columns: prediction):
 
-{_table(("", *scenario.class_names), confusion)}
+{table(("", *scenario.class_names), confusion)}
 
 By plane{unknown}:
 
-{_table(("plane", "slices", "accuracy"), planes)}
+{table(("plane", "slices", "accuracy"), planes)}
 
 By patient (class with the highest mean probability over the patient's slices): {_span(test["by_patient"]["accuracy"])} right.
 
-{_table(("class", "patients", "right", "least share of right slices of any patient"), patients)}"""
+{table(("class", "patients", "right", "least share of right slices of any patient"), patients)}"""
 
 
 def _calibration(found: Mapping[str, Any]) -> str:
     parts = [part for part in ("validation", "test") if found[part]]
     rows = [(part, _span(found[part]["ece_before"]), _span(found[part]["ece_after"])) for part in parts]
-    bins = [(b["count"], _percent(b["probability"]), _percent(b["accuracy"])) for b in found[parts[-1]]["reliability"]]
+    bins = [(b["count"], percent(b["probability"]), percent(b["accuracy"])) for b in found[parts[-1]]["reliability"]]
     return f"""## Calibration
 
 Scores are divided by the temperature {found["temperature"]:.3f}, fitted on the validation part. Expected calibration error
 ({BINS} bins):
 
-{_table(("part", "before", "after"), rows)}
+{table(("part", "before", "after"), rows)}
 
 {parts[-1].capitalize()} part after calibration, slices by the probability of their prediction:
 
-{_table(("slices", "mean probability", "share right"), bins)}"""
+{table(("slices", "mean probability", "share right"), bins)}"""
 
 
 def _shortcuts(found: Mapping[str, Any]) -> str:
@@ -265,7 +256,7 @@ that see only the file's properties, the border (frame of 4 of 64 pixels; after 
 crop), the histogram or the amount of detail were asked to tell `no_tumor` from the rest, five-fold cross-validation over
 groups on the training and validation parts; area under the ROC curve, 0.5 is chance:
 
-{_table(("what the probe sees", *shown.values()), rows)}
+{table(("what the probe sees", *shown.values()), rows)}
 
 {verdict} **The high recall of `no_tumor` is therefore no evidence that the
 network can rule out a tumour in a contrast-enhanced T1 slice.** The three tumour classes come from one collection, and
@@ -276,14 +267,14 @@ def _localisation(found: Mapping[str, Any]) -> str:
     if not any(part.get("slices") for part in found.values()):
         return "## Where the heatmaps point\n\nNot measured: the data set names no tumour boxes."
     keys = ("peak_in_box", "peak_by_chance", "energy_in_box", "box_share_of_crop")
-    rows = [(name, part["slices"], *(_percent(part.get(key)) for key in keys)) for name, part in found.items()]
+    rows = [(name, part["slices"], *(percent(part.get(key)) for key in keys)) for name, part in found.items()]
     head = ("class", "slices", "peak in box", "by chance", "heatmap in box", "by chance")
     return f"""## Where the heatmaps point
 
 Correctly classified test slices with a known tumour box: does the heatmap's peak lie in the box (half a grid cell of slack), how much
 of the heatmap does, and what chance would give (share of grid cells that would hit; share of the picture in the box):
 
-{_table(head, rows)}
+{table(head, rows)}
 
 **A heatmap shows where the network looked, not where the tumour is or ends; do not use it to find one.** Where the two columns are close, the
 network decides by something other than the tumour itself."""

@@ -66,13 +66,18 @@ def run(context: Context, claim: Claim, lease: Lease) -> LastStep:
                         probabilities=dict(outcome.probabilities),
                         scores=list(outcome.scores),
                         input_sha256=todo.content_sha256,
-                        heatmap_png=heatmaps.encode(outcome.heatmap),
+                        abstention=outcome.abstention or "",
+                        guard=dict(outcome.judgement.measures),
+                        # Where the model does not answer there is nothing to explain.
+                        heatmap_png=None if outcome.abstention else heatmaps.encode(outcome.heatmap),
                         box=(
                             float(outcome.box.x0),
                             float(outcome.box.y0),
                             float(outcome.box.x1),
                             float(outcome.box.y1),
                         ),
+                        head_share=outcome.attention.head_share,
+                        heatmap_warning=outcome.attention.warning or "",
                     )
                 )
             lease.progress = len(results) + len(failures)

@@ -59,8 +59,12 @@ class SliceResult:
     probabilities: dict[str, float]
     scores: list[float]
     input_sha256: str
-    heatmap_png: bytes
+    abstention: str
+    guard: dict[str, float]
+    heatmap_png: bytes | None
     box: tuple[float, float, float, float]
+    head_share: float
+    heatmap_warning: str
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,10 @@ def _insert_predictions(
                 "probabilities": result.probabilities,
                 "scores": result.scores,
                 "input_sha256": result.input_sha256,
+                "abstention": result.abstention,
+                "guard": result.guard,
+                "head_share": result.head_share,
+                "heatmap_warning": result.heatmap_warning,
                 "engine": engine[:64],
                 "code_version": code_version[:64],
             }
@@ -226,7 +234,7 @@ def _insert_predictions(
                 "box_y1": result.box[3],
             }
             for result in ordered
-            if ids[result.instance_id] in ours
+            if ids[result.instance_id] in ours and result.heatmap_png is not None
         ],
     )
     return len(ours)

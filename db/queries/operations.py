@@ -7,7 +7,7 @@ returns may be shown to a monitoring system.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from config.queues import QUEUE_REGISTRY, QUEUE_TRAINING
@@ -85,11 +85,12 @@ def slices_by_state(session: Session) -> dict[str, int]:
 
 
 def predictions_by_class(session: Session) -> list[tuple[str, str, int]]:
-    """(class name, checkpoint digest, number of predictions): a shift in these is the first sign of drift."""
+    """(class name, or `abstained`; checkpoint digest; predictions): a shift in these is the first sign of drift."""
+    said = case((Prediction.abstention == "", Prediction.class_name), else_="abstained").label("said")
     rows = session.execute(
-        select(Prediction.class_name, Checkpoint.digest, func.count())
+        select(said, Checkpoint.digest, func.count())
         .join(Checkpoint, Checkpoint.id == Prediction.checkpoint_id)
-        .group_by(Prediction.class_name, Checkpoint.digest)
-        .order_by(Checkpoint.digest, Prediction.class_name)
+        .group_by(said, Checkpoint.digest)
+        .order_by(Checkpoint.digest, said)
     )
     return [(class_name, digest, count) for class_name, digest, count in rows]

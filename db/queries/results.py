@@ -49,6 +49,8 @@ STUDY_COLUMNS = (
     "prediction",
     "probability",
 )
+ABSTAINED_COLUMNS = ("abstained",)
+"""Why the model does not answer; prediction and probabilities of the row are then what the network said, no result."""
 STUDY_END_COLUMNS = ("checkpoint", "engine", "code_version", "predicted_at", "error", "prediction_id", "notice")
 DECISION_COLUMNS = ("confirmed_label", "confirmed_by", "confirmed_at")
 """What a clinician decided: a class, `not_assessable`, or empty when nobody did."""
@@ -118,7 +120,8 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
         for row in slice_rows(view):
             classes.update(dict.fromkeys(row["prediction"].probabilities if row["prediction"] else ()))
     names = [f"probability_{name}" for name in classes]
-    yield csv_line([*STUDY_COLUMNS, *names, *STUDY_END_COLUMNS, *DECISION_COLUMNS, *WITHDRAWN_COLUMNS])
+    ends = (*STUDY_END_COLUMNS, *DECISION_COLUMNS, *WITHDRAWN_COLUMNS, *ABSTAINED_COLUMNS)
+    yield csv_line([*STUDY_COLUMNS, *names, *ends])
     for view in views:
         digest = view.checkpoint.digest if view.checkpoint else ""
         withdrawn = view.withdrawal.reason if view.withdrawal else ""
@@ -129,7 +132,7 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
             decision = _decision(row["decision"])
             if found is None:
                 end = ["", "", "", "", error, ""]
-                marks = ["", row["untrained_plane"]]
+                marks = ["", row["untrained_plane"], ""]
                 yield csv_line([*cells, "", "", *("" for _ in classes), *end, NOTICE, *decision, *marks])
                 continue
             probabilities = [_digits(found.probabilities.get(name)) for name in classes]
@@ -145,6 +148,7 @@ def study_csv(views: Iterable[StudyView], sentence: Sentence) -> Iterator[str]:
                     *decision,
                     withdrawn,
                     row["untrained_plane"],
+                    found.abstention,
                 ]
             )
 
@@ -219,6 +223,8 @@ def prediction_receipt(session: Session, prediction: Prediction, viewer: Viewer)
         "probability": prediction.probability,
         "probabilities": prediction.probabilities,
         "scores": prediction.scores,
+        "abstention": prediction.abstention,
+        "guard": prediction.guard,
         "input": {
             "sha256": prediction.input_sha256,
             "kind": instance.kind,
@@ -245,7 +251,11 @@ def prediction_receipt(session: Session, prediction: Prediction, viewer: Viewer)
         "preprocessing": manifest.get("preprocessing"),
         "heatmap": None
         if heatmap is None
-        else {"box": [heatmap.box_x0, heatmap.box_y0, heatmap.box_x1, heatmap.box_y1], "bytes": len(heatmap.png)},
+        else {"box": [heatmap.box_x0, heatmap.box_y0, heatmap.box_x1, heatmap.box_y1],
+            "bytes": len(heatmap.png),
+            "head_share": prediction.head_share,
+            "warning": prediction.heatmap_warning,
+        },
         "engine": prediction.engine,
         "code_version": prediction.code_version,
         "study_id": study.id,

@@ -95,8 +95,10 @@ def result(session: Session, run: ShadowRun) -> ShadowResult:
             func.coalesce(Instance.plane, Series.plane).label("plane"),
             theirs.class_name.label("before"),
             theirs.probability.label("before_probability"),
+            theirs.abstention.label("before_abstention"),
             ours.class_name.label("after"),
             ours.probability.label("after_probability"),
+            ours.abstention.label("after_abstention"),
         )
         .join(Instance, Instance.id == JobSlice.instance_id)
         .join(Series, Series.id == Instance.series_id)
@@ -122,8 +124,14 @@ def result(session: Session, run: ShadowRun) -> ShadowResult:
     for row in both:
         if row.study_id not in unfinished:
             before, after = votes.setdefault(row.study_id, ([], []))
-            before.append(Tally.of_slice(row.plane, row.before, row.before_probability))
-            after.append(Tally.of_slice(row.plane, row.after, row.after_probability))
+            before.append(
+                Tally.of_slice(
+                    row.plane, row.before, row.before_probability, answered=not row.before_abstention
+                )
+            )
+            after.append(
+                Tally.of_slice(row.plane, row.after, row.after_probability, answered=not row.after_abstention)
+            )
     states = Counter(session.scalars(select(JobSlice.state).where(JobSlice.job_id == run.job_id)))
     return ShadowResult(
         run=run,

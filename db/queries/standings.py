@@ -54,6 +54,7 @@ class Derived:
     waiting: int
     not_asked: int
     left_out: dict[str, int]
+    abstained: int
     newest_result_at: datetime | None
     decided: int
     disagreed: int
@@ -62,11 +63,14 @@ class Derived:
     urgency: float
 
 
-def urgency(finding: Finding, peak_probability: float | None) -> float:
+def urgency(finding: Finding, peak_probability: float | None, abstained: int = 0) -> float:
     """The order of the worklist: lower is read first.
 
     By finding (tumour, uncertain, incomplete, none, no tumour), within it by the highest probability of a tumour.
+    Studies with slices for which the model does not answer lead the uncertain ones: nothing is known of these slices.
     """
+    if finding is Finding.UNCERTAIN and abstained:
+        return float(_RANKS[finding])
     return _RANKS[finding] + (1.0 - (peak_probability or 0.0)) * 0.999
 
 
@@ -101,12 +105,13 @@ def compute(session: Session, study_id: uuid.UUID) -> Derived:
         waiting=summary.waiting,
         not_asked=summary.not_asked,
         left_out=dict(summary.left_out),
+        abstained=summary.abstained,
         newest_result_at=first.newest_at if first else None,
         decided=decided,
         disagreed=disagreed,
         review_state=state,
         reviewed_by_id=said[0].decided_by_id if said else None,
-        urgency=urgency(summary.finding, peak),
+        urgency=urgency(summary.finding, peak, summary.abstained),
     )
 
 
@@ -128,6 +133,7 @@ def results_of(checkpoint_id: uuid.UUID | None, summary: Summary, slices: int, s
         "leading_class": summary.leading_class or "",
         "other_classes": list(summary.other_classes),
         "analysed": summary.analysed,
+        "abstained": summary.abstained,
         "slices": slices,
         "slice_decisions": slice_decisions,
     }
@@ -264,6 +270,7 @@ def _slice_decisions(session: Session, study_id: uuid.UUID, checkpoint_id: uuid.
             .where(
                 Instance.study_id == study_id,
                 Prediction.checkpoint_id == checkpoint_id,
+                Prediction.abstention == "",  # nobody can agree with an answer that was not given
                 shown_predictions(),
             )
         )

@@ -22,7 +22,7 @@ from db.studies import Instance, Series
 PAGE_SLICES: Final = 200
 """Most slices of one page."""
 
-Show = Literal["all", "tumour", "failed"]
+Show = Literal["all", "tumour", "abstained", "failed"]
 
 ORDER: Final = (
     Series.number,
@@ -42,7 +42,7 @@ class Window:
     Attributes:
         holding: A slice that must be among them, unless `number` is given.
         number: Page, from 1; None: the one of `holding`, else the one of the most suspicious slice.
-        show: All slices, those with a tumour class, or those that failed.
+        show: All slices, those with a tumour class, those for which the model does not answer, or those that failed.
         alone: Nothing but `holding`; without one, no slice at all.
     """
 
@@ -109,8 +109,22 @@ def leading(
         select(Instance.id)
         .join(Series, Series.id == Instance.series_id)
         .join(Prediction, _result(checkpoint_id))
-        .where(Instance.study_id == study_id, visible, Prediction.class_name == class_name)
+        .where(Instance.study_id == study_id, visible, Prediction.class_name == class_name, Prediction.abstention == "")
         .order_by(Prediction.probability.desc(), *ORDER)
+        .limit(1)
+    )
+
+
+def without_answer(
+    session: Session, study_id: uuid.UUID, checkpoint_id: uuid.UUID, visible: ColumnElement[bool]
+) -> uuid.UUID | None:
+    """The first slice for which the model does not answer."""
+    return session.scalar(
+        select(Instance.id)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Prediction, _result(checkpoint_id))
+        .where(Instance.study_id == study_id, visible, Prediction.abstention != "")
+        .order_by(*ORDER)
         .limit(1)
     )
 
@@ -128,7 +142,9 @@ def _result(checkpoint_id: uuid.UUID | None) -> ColumnElement[bool]:
 
 def _shown(show: Show, checkpoint_id: uuid.UUID | None) -> ColumnElement[bool]:
     if show == "tumour":
-        return Prediction.class_name.not_in(NO_TUMOUR_CLASSES)
+        return and_(Prediction.class_name.not_in(NO_TUMOUR_CLASSES), Prediction.abstention == "")
+    if show == "abstained":
+        return Prediction.abstention != ""
     if show == "failed":
         failed = (
             select(JobSlice.id)

@@ -32,8 +32,8 @@ class Finding(StrEnum):
     """What the slices of a study say together."""
 
     TUMOUR = "tumour"  # at least one slice shows a tumour class at or above the threshold
-    UNCERTAIN = "uncertain"  # a tumour class is the likeliest on some slice, but below the threshold
-    NO_TUMOUR = "no_tumour"  # every slice was analysed, none points to a tumour
+    UNCERTAIN = "uncertain"  # a tumour class is the likeliest on some slice, but below the threshold; or no answer
+    NO_TUMOUR = "no_tumour"  # every slice was analysed and answered, none points to a tumour
     INCOMPLETE = "incomplete"  # nothing found so far, and not every slice was analysed
     NONE = "none"  # no slice was analysed
 
@@ -51,12 +51,14 @@ class Tally:
     """The highest of these probabilities, in [0, 1]."""
     evidence: float
     """Sum of the probabilities of the firm slices."""
+    answered: bool = True
+    """Whether the model answers for them; if not, nothing but their number counts."""
 
     @classmethod
-    def of_slice(cls, plane: str | None, class_name: str, probability: float) -> "Tally":
+    def of_slice(cls, plane: str | None, class_name: str, probability: float, *, answered: bool = True) -> "Tally":
         """Of one slice; `probability`: calibrated, of `class_name`."""
         firm = probability >= THRESHOLD
-        return cls(plane, class_name, 1, int(firm), probability, probability if firm else 0.0)
+        return cls(plane, class_name, 1, int(firm), probability, probability if firm else 0.0, answered)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Summary:
     """Slices that only another checkpoint has analysed or was asked about."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Slices that were not to be classified, by reason (`db.queries.selection`)."""
+    abstained: int = 0
+    """Slices for which the model does not answer; not among those analysed."""
 
     @property
     def not_classified(self) -> int:
@@ -102,7 +106,8 @@ class Summary:
     @property
     def total(self) -> int:
         """All slices of the study that were received."""
-        return self.analysed + self.failed + self.waiting + self.not_asked + self.not_classified
+        with_result = self.analysed + self.abstained
+        return with_result + self.failed + self.waiting + self.not_asked + self.not_classified
 
     @property
     def is_missing_some(self) -> bool:
@@ -111,12 +116,12 @@ class Summary:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every slice was analysed."""
-        return not self.is_missing_some and not self.left_out and self.analysed > 0
+        """Whether every slice was analysed and answered."""
+        return self.analysed > 0 and self.analysed == self.total
 
 
 def summarise(
-    tallies: Sequence[Tally],
+    cast: Sequence[Tally],
     *,
     failed: int = 0,
     waiting: int = 0,
@@ -126,7 +131,7 @@ def summarise(
     """Applies the rule.
 
     Args:
-        tallies: Of all analysed slices; several of one plane and class are added up.
+        cast: Of all slices with a result; several of one plane and class are added up.
         failed: Slices that could not be analysed.
         waiting: Slices that have no result yet.
         not_asked: Slices of which the checkpoint in question was not asked, though another one was.
@@ -135,6 +140,8 @@ def summarise(
     Returns:
         The summary; see docs/study-rule.md for the rule and worked cases.
     """
+    tallies = [tally for tally in cast if tally.answered]
+    abstained = sum(tally.slices for tally in cast if not tally.answered)
     classes: dict[str, list[Tally]] = {}
     planes: dict[str, dict[str, int]] = {}
     for tally in tallies:
@@ -164,7 +171,7 @@ def summarise(
     found = sorted(evidence, key=lambda name: (-evidence[name], name))
     if found:
         finding = Finding.TUMOUR
-    elif any(item.is_tumour for item in support):
+    elif abstained or any(item.is_tumour for item in support):
         finding = Finding.UNCERTAIN
     elif not tallies:
         finding = Finding.NONE
@@ -183,6 +190,7 @@ def summarise(
         waiting=waiting,
         not_asked=not_asked,
         left_out=dict(left_out or {}),
+        abstained=abstained,
     )
 
 
@@ -203,8 +211,9 @@ def study_summary(
     condition = true() if visible is None else visible
     plane = func.coalesce(Instance.plane, Series.plane)
     firm = Prediction.probability >= THRESHOLD
+    answered = case((Prediction.abstention == "", 1), else_=0).label("answered")
     tallies = [
-        Tally(*row)
+        Tally(*row[:-1], answered=bool(row.answered))
         for row in session.execute(
             select(
                 plane,
@@ -213,6 +222,7 @@ def study_summary(
                 func.sum(case((firm, 1), else_=0)),
                 func.max(Prediction.probability),
                 func.sum(case((firm, Prediction.probability), else_=0.0)),
+                answered,
             )
             .join(Instance, Instance.id == Prediction.instance_id)
             .join(Series, Series.id == Instance.series_id)
@@ -222,8 +232,8 @@ def study_summary(
                 shown_predictions(),
                 condition,
             )
-            .group_by(plane, Prediction.class_name)
-            .order_by(plane, Prediction.class_name)
+            .group_by(plane, Prediction.class_name, answered)
+            .order_by(plane, Prediction.class_name, answered)
         )
     ]
     return summarise(tallies, **_without_result(session, study_id, checkpoint_id, condition))

@@ -20,7 +20,7 @@ from db.queries import reviews, standings, withdrawals
 from db.queries.reviews import Decision
 from db.queries.selection import SeriesRow, series_rows, untrained_planes
 from db.queries.shown import StudyCheckpoint, study_checkpoints
-from db.queries.strips import Strip, Window, leading, strip
+from db.queries.strips import Strip, Window, leading, strip, without_answer
 from db.queries.summaries import Summary, study_summary
 from db.queries.visibility import (
     Viewer,
@@ -346,6 +346,8 @@ def study_view(
     if window is not None:
         if checkpoint_id and summary.leading_class and not window.alone:
             most_suspicious = leading(session, study.id, checkpoint_id, summary.leading_class, visible)
+        elif checkpoint_id and summary.abstained and not window.alone:
+            most_suspicious = without_answer(session, study.id, checkpoint_id, visible)
         if window.holding is None and not window.alone:
             window = replace(window, holding=most_suspicious)
         found = strip(session, study.id, checkpoint_id, visible, window)

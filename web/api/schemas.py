@@ -242,6 +242,7 @@ class Summary(Schema):
         required=True,
         metadata={"description": "Slices not to be classified: `plane_not_trained`, `scout`, `series_not_chosen`"},
     )
+    abstained = fields.Integer(required=True, metadata={"description": "The model did not answer; not in `analysed`"})
     rule = fields.String(required=True)
 
 
@@ -375,6 +376,23 @@ class Prediction(Schema):
     class_name = fields.String(required=True)
     probability = fields.Float(required=True, metadata={"description": "Calibrated, in [0, 1]"})
     probabilities = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
+    abstention = fields.String(
+        required=True,
+        metadata={
+            "description": "Why the model does not answer (`blank`, `bright_border`, `unlike_training`, `turned`, "
+            "`unsure`), or empty. Class and probabilities are then what the network said, and no result."
+        },
+    )
+    guard = fields.Dict(
+        keys=fields.String(),
+        values=fields.Float(),
+        required=True,
+        metadata={"description": "Checks of the guard as shares of their limits; empty for a model without one"},
+    )
+    heatmap_warning = fields.String(
+        required=True,
+        metadata={"description": "`nothing_speaks_for_it`, `outside_the_head`, `on_the_border`, or empty"},
+    )
     engine = fields.String(required=True)
     code_version = fields.String(required=True)
     created_at = fields.AwareDateTime(required=True)
@@ -469,6 +487,8 @@ class PredictionReceipt(Notice):
     probability = fields.Float(required=True)
     probabilities = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
     scores = fields.List(fields.Float(), required=True)
+    abstention = fields.String(required=True)
+    guard = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
     input = fields.Dict(required=True)
     model = fields.Dict(required=True)
     preprocessing = fields.Dict(allow_none=True, required=True)

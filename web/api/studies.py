@@ -156,6 +156,7 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "waiting": summary.waiting,
         "not_asked": summary.not_asked,
         "left_out": summary.left_out,
+        "abstained": summary.abstained,
         "rule": RULE,
     }
 

@@ -6,7 +6,17 @@ Every page works without scripts; scripts make it live.
 
 from flask import Flask
 
-from web.pages import blueprint, display, errors, exchange_words, languages, navigation, training_words, words
+from web.pages import (
+    blueprint,
+    display,
+    errors,
+    exchange_words,
+    guard_words,
+    languages,
+    navigation,
+    training_words,
+    words,
+)
 
 
 def init_app(app: Flask) -> None:
@@ -37,6 +47,7 @@ def init_app(app: Flask) -> None:
     languages.init_app(app)
     display.init_app(app)
     words.init_app(app)
+    guard_words.init_app(app)
     training_words.init_app(app)
     exchange_words.init_app(app)
     navigation.init_app(app)

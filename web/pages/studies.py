@@ -24,7 +24,7 @@ from web.objects import VIEW_WINDOW_S, find_study, note_identities, note_view
 from web.pages.blueprint import pages
 from web.services import services
 
-SHOWN: Final[dict[str, Show]] = {"all": "all", "tumour": "tumour", "failed": "failed"}
+SHOWN: Final[dict[str, Show]] = {"all": "all", "tumour": "tumour", "abstained": "abstained", "failed": "failed"}
 
 
 @pages.get("/studies")

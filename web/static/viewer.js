@@ -136,7 +136,7 @@
 
   function applyFilter() {
     for (const thumb of thumbs()) {
-      thumb.hidden = (filter === "tumour" && thumb.dataset.tumour !== "yes") || (filter === "failed" && thumb.dataset.state !== "failed");
+      thumb.hidden = (filter === "tumour" && thumb.dataset.tumour !== "yes") || (filter === "abstained" && thumb.dataset.abstained !== "yes") || (filter === "failed" && thumb.dataset.state !== "failed");
     }
     for (const section of document.querySelectorAll(".strip section")) section.hidden = ![...section.querySelectorAll(".thumb")].some((thumb) => !thumb.hidden);
     for (const button of document.querySelectorAll("[data-filter]")) button.setAttribute("aria-pressed", String(button.dataset.filter === filter));

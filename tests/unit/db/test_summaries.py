@@ -7,6 +7,17 @@ def votes(*items: tuple[str, float], plane: str | None = "axial") -> list[Tally]
     return [Tally.of_slice(plane, name, probability) for name, probability in items]
 
 
+def test_slices_without_an_answer_count_for_no_class_and_forbid_a_negative() -> None:
+    clean = votes(("no_tumor", 0.9), ("no_tumor", 0.8))
+    silent = [Tally.of_slice("axial", name, 0.99, answered=False) for name in ("glioma", "no_tumor")]
+    summary = summarise([*clean, *silent])
+    assert (summary.finding, summary.leading_class, summary.is_complete) == (Finding.UNCERTAIN, None, False)
+    assert (summary.analysed, summary.abstained, summary.total) == (2, 2, 4)
+    assert [item.class_name for item in summary.support] == ["no_tumor"]
+    assert summarise(silent).finding is Finding.UNCERTAIN
+    assert summarise([*votes(("glioma", 0.9)), *silent]).finding is Finding.TUMOUR
+
+
 def test_one_positive_slice_is_never_averaged_away() -> None:
     summary = summarise(votes(*[("no_tumor", 0.99)] * 40, ("glioma", 0.51)))
     assert (summary.finding, summary.leading_class) == (Finding.TUMOUR, "glioma")

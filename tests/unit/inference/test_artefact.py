@@ -164,7 +164,7 @@ ZEROS = bytes(40 * 1024 * 1024)
         (lambda: change_size(TINY, "openvino.xml", 10**6), "another size than it says"),
         (lambda: packed(MEMBERS | {"openvino.xml": b"<net/>"}), "openvino.xml is not the one that manifest.json"),
         (lambda: resealed(MEMBERS | {"model_card.md": b"\xff\xfe"}), "not UTF-8"),
-        (lambda: packed(MEMBERS | {"manifest.json": b"{}"}), "format version None; this software reads version 1"),
+        (lambda: packed(MEMBERS | {"manifest.json": b"{}"}), "format version None; this software reads versions 1"),
     ],
     ids=[
         "empty", "cut", "damaged-graph", "damaged-weights", "missing", "extra", "escaping", "many", "bzip2", "bomb",

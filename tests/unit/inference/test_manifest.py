@@ -38,8 +38,8 @@ def test_round_trip() -> None:
     [
         (
             "format_version",
-            2,
-            "format version 2; this software reads version 1. Use the software version that wrote it",
+            3,
+            "format version 3; this software reads versions 1 and 2. Use the software version that wrote it",
         ),
         ("format_version", True, "format version True"),
         ("temperature", ..., r"lacks \['temperature'\]"),

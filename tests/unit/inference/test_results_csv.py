@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from imaging.preprocess import Box
+from inference.attention import Attention
+from inference.guard import Abstention, Judgement
 from inference.predictor import Prediction
 from inference.results_csv import ResultsWriter, open_results, safe_cell
 
 NAMES = ("glioma", "no_tumor")
 
 
-def prediction(probability: float) -> Prediction:
+def prediction(probability: float, abstention: Abstention | None = None) -> Prediction:
     return Prediction(
         class_name="glioma",
         probability=probability,
@@ -25,6 +27,8 @@ def prediction(probability: float) -> Prediction:
         box=Box(0, 0, 2, 2),
         features=np.zeros(3, np.float32),
         blank=False,
+        judgement=Judgement(abstention, {}),
+        attention=Attention(1.0, None),
     )
 
 
@@ -32,13 +36,15 @@ def test_columns_and_rows() -> None:
     stream = io.StringIO()
     writer = ResultsWriter(stream, NAMES)
     writer.write("a/b.dcm#3", prediction(0.75))
+    writer.write("photo.png", prediction(0.75, Abstention.UNLIKE_TRAINING))
     writer.write('odd, "name"\n.png', ValueError("It is broken; send it again."))
 
     rows = list(csv.reader(io.StringIO(stream.getvalue())))
     assert rows == [
-        ["path", "prediction", "probability", "probability_glioma", "probability_no_tumor", "error"],
-        ["a/b.dcm#3", "glioma", "0.75", "0.75", "0.25", ""],
-        ['odd, "name"\n.png', "", "", "", "", "It is broken; send it again."],
+        ["path", "prediction", "probability", "probability_glioma", "probability_no_tumor", "abstained", "error"],
+        ["a/b.dcm#3", "glioma", "0.75", "0.75", "0.25", "", ""],
+        ["photo.png", "glioma", "0.75", "0.75", "0.25", "unlike_training", ""],
+        ['odd, "name"\n.png', "", "", "", "", "", "It is broken; send it again."],
     ]
 
 

@@ -251,7 +251,8 @@ def prediction_receipt(session: Session, prediction: Prediction, viewer: Viewer)
         "preprocessing": manifest.get("preprocessing"),
         "heatmap": None
         if heatmap is None
-        else {"box": [heatmap.box_x0, heatmap.box_y0, heatmap.box_x1, heatmap.box_y1],
+        else {
+            "box": [heatmap.box_x0, heatmap.box_y0, heatmap.box_x1, heatmap.box_y1],
             "bytes": len(heatmap.png),
             "head_share": prediction.head_share,
             "warning": prediction.heatmap_warning,

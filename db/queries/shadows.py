@@ -125,13 +125,9 @@ def result(session: Session, run: ShadowRun) -> ShadowResult:
         if row.study_id not in unfinished:
             before, after = votes.setdefault(row.study_id, ([], []))
             before.append(
-                Tally.of_slice(
-                    row.plane, row.before, row.before_probability, answered=not row.before_abstention
-                )
+                Tally.of_slice(row.plane, row.before, row.before_probability, answered=not row.before_abstention)
             )
-            after.append(
-                Tally.of_slice(row.plane, row.after, row.after_probability, answered=not row.after_abstention)
-            )
+            after.append(Tally.of_slice(row.plane, row.after, row.after_probability, answered=not row.after_abstention))
     states = Counter(session.scalars(select(JobSlice.state).where(JobSlice.job_id == run.job_id)))
     return ShadowResult(
         run=run,

@@ -211,9 +211,9 @@ def study_summary(
     condition = true() if visible is None else visible
     plane = func.coalesce(Instance.plane, Series.plane)
     firm = Prediction.probability >= THRESHOLD
-    answered = case((Prediction.abstention == "", 1), else_=0).label("answered")
+    answered = Prediction.abstention == ""
     tallies = [
-        Tally(*row[:-1], answered=bool(row.answered))
+        Tally(*row)
         for row in session.execute(
             select(
                 plane,

@@ -11,9 +11,10 @@ Whoever may write to the database can make a whole new chain. Only a digest that
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import inspect, select
+from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 
 from db.users import AuditEvent, AuditHead
@@ -42,6 +43,75 @@ def seal(session: Session) -> None:
         row.row_sha256 = before = digest(content(row))
     head.chain_number, head.row_sha256 = number, before
     session.flush()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A place where the chain does not hold.
+
+    Attributes:
+        at: Place in the chain; 0 for rows that have none.
+        kind: `altered`, `missing`, `relinked`, `unsealed`, `end` or `expected`.
+        text: In words.
+    """
+
+    at: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look at the whole chain found."""
+
+    rows: int
+    last_number: int
+    last_sha256: str
+    faults: list[Fault]
+
+
+def verify(session: Session, expected: Mapping[int, str] | None = None, *, most: int = 20) -> Verdict:
+    """Computes every row's digest anew and follows the chain.
+
+    Args:
+        session: For reading.
+        expected: Digests by place that were kept elsewhere: with one, also a chain that was made anew is found.
+        most: Faults that are named; the search ends there.
+
+    Returns:
+        The verdict; the chain holds when it names no fault.
+    """
+    faults: list[Fault] = []
+    expected = dict(expected or {})
+    head = session.scalars(select(AuditHead).where(AuditHead.id == HEAD_ID)).one_or_none()
+    unsealed = session.scalar(select(func.count()).where(AuditEvent.chain_number.is_(None))) or 0
+    if unsealed:
+        faults.append(Fault(0, "unsealed", f"{unsealed} rows have no place in the chain: they were put in beside it"))
+    number, before, rows = 0, "", 0
+    query = select(AuditEvent).where(AuditEvent.chain_number.is_not(None)).order_by(AuditEvent.chain_number)
+    for row in session.scalars(query.execution_options(yield_per=1000)):
+        place = row.chain_number or 0
+        rows += 1
+        if place != number + 1:
+            faults.append(Fault(number + 1, "missing", f"rows {number + 1} to {place - 1} are missing"))
+        elif row.previous_sha256 != before:
+            faults.append(Fault(place, "relinked", f"row {place} does not follow row {number}: either was exchanged"))
+        if digest(content(row)) != row.row_sha256:
+            faults.append(
+                Fault(place, "altered", f"row {place} ({row.action}, {row.occurred_at:%Y-%m-%d}) was altered")
+            )
+        wanted = expected.pop(place, None)
+        if wanted is not None and wanted != row.row_sha256:
+            faults.append(Fault(place, "expected", f"row {place} has another digest than the one that was kept"))
+        number, before = place, row.row_sha256
+        session.expunge(row)
+        if len(faults) >= most:
+            return Verdict(rows, number, before, faults)
+    if head is None or (head.chain_number, head.row_sha256) != (number, before):
+        kept = head.chain_number if head else 0
+        faults.append(Fault(number + 1, "end", f"the chain ends with row {number}; its end was noted as row {kept}"))
+    faults += [Fault(place, "expected", f"row {place}, of which a digest was kept, is missing") for place in expected]
+    return Verdict(rows, number, before, faults)
 
 
 def content(row: AuditEvent) -> dict[str, Any]:

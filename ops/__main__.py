@@ -50,6 +50,16 @@ def parser() -> argparse.ArgumentParser:
     retention.add_argument("--days", type=int, metavar="N", help="default: NEUROSIGHT_RETENTION_DAYS")
     retention.add_argument("--delete", action="store_true", help="delete them; without it nothing is changed")
 
+    audit = commands.add_parser("audit", help="verify the chain of the audit trail")
+    audit.add_argument(
+        "--expect",
+        action="append",
+        default=[],
+        metavar="NUMBER:SHA256",
+        help="an end of the chain that was kept elsewhere",
+    )
+    commands.add_parser("standings", help="compute anew where every study stands")
+
     commands.add_parser("prepare", help="containers: migrate the database and make the blob store's bucket")
     commands.add_parser("worker-health", help="containers: 0 when the worker on this host lives")
 
@@ -100,6 +110,16 @@ def _run(wanted: argparse.Namespace) -> int:
         from ops import settings_page
 
         return settings_page.run(write=wanted.write)
+    if wanted.command == "audit":
+        from config.settings import load_settings
+        from ops import audit
+
+        return audit.run(load_settings(), expected=wanted.expect)
+    if wanted.command == "standings":
+        from config.settings import load_settings
+        from ops import standings
+
+        return standings.run(load_settings())
     if wanted.command in {"prepare", "worker-health"}:
         from ops import containers
 

@@ -1,9 +1,10 @@
-"""A study's results as DICOM objects in one zip: a Structured Report, Secondary Captures, and a note about both.
+"""A study's results to be downloaded: as DICOM objects in one zip with a note about them, or as a FHIR bundle.
 
-Owns the download. What the objects say is made in `exchange.results`. Refuses to send anything anywhere: somebody who
+Owns the downloads. What the objects say is made in `exchange`. Refuses to send anything anywhere: somebody who
 may see whose study it is downloads the file and decides where it goes.
 """
 
+import json
 import tempfile
 import uuid
 import zipfile
@@ -17,6 +18,7 @@ from db.queries import views
 from db.queries.views import StudyView
 from db.studies import Instance
 from exchange import results
+from exchange.fhir import bundle
 from imaging.decoders import DecodersUnavailable
 from imaging.frames import ImageInfo
 from imaging.heatmaps import DEFAULT_COLOUR_MAP, DEFAULT_OPACITY
@@ -41,12 +43,7 @@ def download(study_id: uuid.UUID, digest: str) -> Response:
         Problem: 404; 422 when a stored file cannot be read.
         ExchangeRefused: There are no results, the model is withdrawn, or there are too many slices.
     """
-    with services().database.read() as db:
-        find_study(db, study_id)
-        blinding.refuse_covered(db, [study_id])
-    note_view("study.export", study_id)
-    with services().database.read() as db:
-        view = views.study_view(db, the_user().viewer, find_study(db, study_id), digest)
+    view = _view(study_id, digest)
     body = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 - the answer closes it when it has been sent
     try:
         _write(body, view)
@@ -67,6 +64,35 @@ def download(study_id: uuid.UUID, digest: str) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="dicom-{study_id}.zip"'
     response.headers["Cache-Control"] = "private, no-store"
     return response
+
+
+def fhir(study_id: uuid.UUID, digest: str) -> Response:
+    """The FHIR R4 bundle of a study, as far as the user may see it.
+
+    Args:
+        study_id: The study.
+        digest: As for `download`.
+
+    Raises:
+        Problem: As `download`.
+        ExchangeRefused: As `download`.
+    """
+    view = _view(study_id, digest)
+    found = results.plan(view, inspect=inspected, overlay=_overlay)
+    response = Response(json.dumps(bundle(view, found), ensure_ascii=False), content_type="application/fhir+json")
+    response.headers["Content-Disposition"] = f'attachment; filename="fhir-{study_id}.json"'
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _view(study_id: uuid.UUID, digest: str) -> StudyView:
+    """The study as the user may see it; the export is in the audit trail before anything is made."""
+    with services().database.read() as db:
+        find_study(db, study_id)
+        blinding.refuse_covered(db, [study_id])
+    note_view("study.export", study_id)
+    with services().database.read() as db:
+        return views.study_view(db, the_user().viewer, find_study(db, study_id), digest)
 
 
 def inspected(digest: str) -> ImageInfo:

@@ -106,6 +106,7 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", f"{API}/studies/<uuid:study_id>/series"): CLINICIAN,
     ("POST", f"{API}/studies/<uuid:study_id>/classify"): STUDY,
     ("GET", f"{API}/studies/<uuid:study_id>/results.csv"): STUDY,
+    ("GET", f"{API}/studies/<uuid:study_id>/fhir.json"): STUDY,
     ("GET", f"{API}/studies/<uuid:study_id>/dicom.zip"): Row(Role.CLINICIAN, "study"),
     ("GET", f"{API}/peers"): SUBMITTER,
     ("GET", f"{API}/studies/<uuid:study_id>/sendings"): Row(Role.CLINICIAN, "study"),

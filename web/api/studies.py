@@ -144,6 +144,19 @@ def classify_left_out(wanted: dict[str, Any], study_id: uuid.UUID) -> dict[str, 
     return vars(choosing.classify_left_out(study_id, wanted["checkpoint"]))
 
 
+@blueprint.at("GET", "/studies/<uuid:study_id>/fhir.json", problems=(404, 409, 422))
+@blueprint.takes(schemas.StudyQuery, location="query")
+@blueprint.gives(200, content_type="application/fhir+json")
+@requires(Role.SUBMITTER)
+def fhir_bundle(wanted: dict[str, Any], study_id: uuid.UUID) -> Response:
+    """The results as a FHIR R4 bundle: Patient, Device, ImagingStudy, an Observation a slice, a DiagnosticReport.
+
+    Observations and report have the status `preliminary`. Identity stands in it only for those who may see it; for
+    others the Patient is empty. It is a download: nothing is posted anywhere.
+    """
+    return dicom_export.fhir(study_id, wanted["checkpoint"])
+
+
 def summary_document(summary: Summary) -> dict[str, Any]:
     """The summary with its rule."""
     return {

@@ -2,46 +2,23 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from sqlalchemy import select
 
 from config.queues import QUEUE_TRANSFER
-from config.settings import Settings
 from db.exchange import SentObject
 from db.jobs import WorkItem
-from db.states import ItemState, Role
+from db.states import ItemState
 from tests.archives import Orthanc, free_port, orthanc, store_scp
 from tests.integration.web.test_dicom_export import slices_of_a_patient
 from tests.web_world import World
-from tests.work_rig import context_for, models_folder, promote_tiny
-from web import create_app
+from tests.work_rig import context_for
 from worker.work import turn
 
 MARK = "AI - NOT REVIEWED - RESEARCH USE ONLY"
-
-
-@pytest.fixture
-def site(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
-    """An application with one analysed study, on one database: what is tried here is the network."""
-    settings = Settings(
-        var_dir=tmp_path / "var",
-        database_url=sqlite_url,
-        models_dir=models_folder(tmp_path / "models"),
-        retry_delay_s=0.0,
-        peer_timeout_s=5.0,
-        peer_secrets={"orthanc": Orthanc.SECRET, "wrong": "tester:wrong"},
-    )
-    promote_tiny(settings)
-    made = World(create_app(settings), settings)
-    for username, role in (("ann", Role.SUBMITTER), ("clara", Role.CLINICIAN), ("ada", Role.ADMIN)):
-        made.add(username, role)
-    yield made
-    made.close()
 
 
 def analysed(site: World, slices: int = 2) -> str:

@@ -2,8 +2,9 @@
 
 Written by hand from the resource pages of hl7.org/fhir/R4, for the elements we use and no others;
 `additionalProperties` is false, so that an element that is not described here fails. Pages: bundle.html, patient.html,
-device.html, imagingstudy.html, observation.html, diagnosticreport.html, datatypes.html, references.html; value sets bundle-type,
-administrative-gender, device-nametype, imagingstudy-status, observation-status, diagnostic-report-status.
+device.html, imagingstudy.html, observation.html, diagnosticreport.html, datatypes.html, references.html;
+value sets bundle-type, administrative-gender, device-nametype, imagingstudy-status,
+observation-status, diagnostic-report-status.
 """
 
 from typing import Any

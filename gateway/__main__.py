@@ -59,6 +59,10 @@ def _switched_on(way: str, settings: Settings) -> Callable[[Settings, threading.
         from gateway import listener
 
         return listener.run
+    if way == "watch" and settings.watch_dir is not None:
+        from gateway import watch
+
+        return watch.run
     return None
 
 

@@ -60,7 +60,15 @@ class Submitted:
     ring: tuple[str, str, uuid.UUID] | None
 
 
-def open_upload(session: Session, user_id: uuid.UUID, *, title: str, priority: Priority, expiry_s: float) -> Upload:
+def open_upload(
+    session: Session,
+    user_id: uuid.UUID,
+    *,
+    title: str,
+    priority: Priority,
+    expiry_s: float,
+    upload_id: uuid.UUID | None = None,
+) -> Upload:
     """Begins an upload.
 
     Args:
@@ -69,8 +77,10 @@ def open_upload(session: Session, user_id: uuid.UUID, *, title: str, priority: P
         title: As wished; may be empty, then the files' common folder is taken when it is completed.
         priority: Urgency of the job to be.
         expiry_s: An upload in which nothing happens for so long is swept, seconds.
+        upload_id: For whoever has to find the upload again after a kill; None: a new one.
     """
     upload = Upload(
+        id=upload_id or uuid.uuid4(),
         created_by_id=user_id,
         title=title[:TITLE_LIMIT],
         priority=priority,

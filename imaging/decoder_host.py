@@ -38,7 +38,7 @@ from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.pseudonyms import KEY_BYTES
 from imaging.quiet import silence_decoders
-from imaging.reading import inspect, iter_frames, without_identity
+from imaging.reading import inspect, iter_frames, read_unwindowed, without_identity
 
 _MAX_CONFIGURATION_BYTES = 64 * 1024
 _GONE_WITHIN_S = 2.0
@@ -282,6 +282,9 @@ def _answer(
             return pixels.put(values, wire.pixels_reply(*values.shape))
         if wanted == wire.Wanted.WITHOUT_IDENTITY:
             return pixels.put_bytes(without_identity(path, key, limits), limits)
+        if wanted == wire.Wanted.UNWINDOWED:
+            found = read_unwindowed(path, index, limits)
+            return pixels.put(found.values, wire.unwindowed_reply(found))
         frame = last.frame(path, index)
         return pixels.put(frame.pixels, wire.frame_reply(frame))
     except RejectedFile as rejection:

@@ -22,7 +22,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from imaging.frames import DicomFacts, Frame, FrameGeometry, Identity, ImageInfo, Intensity, Kind, Pixels
+from imaging.frames import (
+    DicomFacts,
+    Frame,
+    FrameGeometry,
+    Identity,
+    ImageInfo,
+    Intensity,
+    Kind,
+    Pixels,
+    Unwindowed,
+)
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 
@@ -64,6 +74,7 @@ class Wanted(IntEnum):
     FRAME = 2
     PIXELS = 3
     WITHOUT_IDENTITY = 4
+    UNWINDOWED = 5
 
 
 class Kinds(IntEnum):
@@ -78,6 +89,7 @@ class Kinds(IntEnum):
     """There is no room left for this frame beside those asked for together with it: ask again."""
     BYTES = 7
     """A file of so many bytes lies in shared memory."""
+    UNWINDOWED = 8
 
 
 class WireError(Exception):
@@ -199,6 +211,11 @@ def bytes_of(body: bytes, pixels: Pixels) -> bytes:
     return pixels.tobytes()[:count]
 
 
+def unwindowed_reply(found: Unwindowed) -> bytes:
+    """Write the reply to a request for unwindowed values, which are already in shared memory."""
+    return _reply(Kinds.UNWINDOWED, [found.centre, found.width, found.inverted], *found.values.shape)
+
+
 def rejected_reply(rejection: RejectedFile) -> bytes:
     """Write the reply that refuses the file."""
     return _reply(Kinds.REJECTED, [rejection.reason.value, rejection.detail])
@@ -250,6 +267,20 @@ def frame_of(body: bytes, pixels: Pixels) -> Frame:
     found["intensity"] = _member(Intensity, found["intensity"])
     found["pixels"] = pixels
     return Frame(**_checked(found, Frame, ("pixels",)))
+
+
+def unwindowed_of(body: bytes, values: Pixels) -> Unwindowed:
+    """Read the window that belongs to values.
+
+    Args:
+        body: The JSON.
+        values: A copy of what lay in shared memory.
+
+    Raises:
+        WireError: It is not of the agreed form.
+    """
+    found = dict(zip(("centre", "width", "inverted"), *_rows((_loaded(body),), 3), strict=True))
+    return Unwindowed(**_checked(found | {"values": values}, Unwindowed, ("values",)))
 
 
 def rejection_of(body: bytes) -> RejectedFile:

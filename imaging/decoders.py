@@ -28,7 +28,7 @@ import numpy as np
 
 from imaging import decoder_wire as wire
 from imaging.decoder_processes import Host, HostGone, Hosts, pixel_memory
-from imaging.frames import Frame, ImageInfo, Pixels
+from imaging.frames import Frame, ImageInfo, Pixels, Unwindowed
 from imaging.limits import Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.pseudonyms import KEY_BYTES
@@ -101,6 +101,20 @@ class Decoders:
             DecodersUnavailable: There is no decoder to ask.
         """
         return _only(self._asked(_Question(wire.Wanted.FRAME, wire.Kinds.FRAME, wire.frame_of), [(path, index)]))
+
+    def read_unwindowed(self, path: Path, index: int) -> Unwindowed:
+        """Decode one frame without a window, as :func:`imaging.reading.read_unwindowed` does.
+
+        Args:
+            path: A local file.
+            index: Frame number, counted from 0.
+
+        Raises:
+            RejectedFile: The file is no readable image, has no such frame, or its decoder ended because of it.
+            DecodersUnavailable: There is no decoder to ask.
+        """
+        question = _Question(wire.Wanted.UNWINDOWED, wire.Kinds.UNWINDOWED, wire.unwindowed_of)
+        return _only(self._asked(question, [(path, index)]))
 
     def read_pixels(self, files: Sequence[tuple[Path, int]]) -> list[Pixels | RejectedFile]:
         """Decode the pixels of several frames, which is all that a network or a picture needs, in one go.

@@ -11,6 +11,7 @@ padding left out. Secondary captures in colour become grey. It refuses to decode
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from imaging import intensity
 from imaging.dicom import MALFORMED, Header
 from imaging.dicom_facts import attribute, functional_group, geometry_of, item_of, number, text
 from imaging.dicom_layout import Layout
-from imaging.frames import Frame, Intensity, Pixels
+from imaging.frames import Frame, Intensity, Pixels, Unwindowed
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile
 
@@ -50,8 +51,45 @@ def iter_dicom(header: Header, layout: Layout, limits: Limits, indices: Iterable
         yield _frame(header, layout, index, limits)
 
 
+def unwindowed_dicom(header: Header, layout: Layout, limits: Limits, index: int) -> Unwindowed:
+    """Decode a frame without applying its window.
+
+    Args:
+        header: The opened file.
+        layout: Its checked layout.
+        limits: Bounds.
+        index: Frame number, counted from 0.
+
+    Raises:
+        RejectedFile: As for :func:`iter_dicom`.
+    """
+    if not 0 <= index < layout.frames:
+        raise RejectedFile(Reason.FRAME_MISSING, frame=index, frames=layout.frames)
+    with _damage():
+        stored = _decoded(header, layout, index)
+        pixels, rule = _displayed(header, layout, stored, index, limits)
+        grey = stored.ndim == 2 and layout.photometric != "PALETTE COLOR"
+        if not grey or rule not in (Intensity.WINDOW, Intensity.MIN_MAX):
+            return intensity.unwindowed(pixels, rule)
+        values = np.asarray(_modality(header, stored, index), np.float32)
+        padded = _padding(header.dataset, stored, layout)
+        valid = values if padded is None else values[~padded]
+        low, high = float(valid.min()), float(valid.max())
+        centre, width = (low + high) / 2, max(high - low, 1.0)
+        inverted = layout.photometric == "MONOCHROME1"
+        window = _window(header, index, limits) if rule is Intensity.WINDOW else None
+        if window is not None:
+            centre, width, function = window
+            if function == "LINEAR":
+                centre, width = centre - 0.5, max(width - 1, 1e-3)
+        if padded is not None:
+            black = max(high, centre + width / 2) if inverted else min(low, centre - width / 2)
+            values = np.where(padded, np.float32(black), values)
+        return Unwindowed(np.ascontiguousarray(values), centre, width, inverted)
+
+
 def _frame(header: Header, layout: Layout, index: int, limits: Limits) -> Frame:
-    try:
+    with _damage():
         pixels, rule = _displayed(header, layout, _decoded(header, layout, index), index, limits)
         where = geometry_of(header.dataset, index, layout.frames)
         return Frame(
@@ -62,6 +100,13 @@ def _frame(header: Header, layout: Layout, index: int, limits: Limits) -> Frame:
             spacing_mm=where.spacing_mm,
             intensity=rule,
         )
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Turn what decoders raise over damaged pixels into a refusal."""
+    try:
+        yield
     except MemoryError as error:
         raise RejectedFile(Reason.MEMORY) from error
     except MALFORMED as error:
@@ -175,11 +220,21 @@ def _voi(header: Header, values: NDArray[Any], index: int, limits: Limits) -> tu
         shown = intensity.look_up(values, entries, first).astype(np.float32)
         if highest > 0 and not (shown.min() == shown.max() and values.min() != values.max()):
             return shown / np.float32(highest), Intensity.VOI_LUT
+    window = _window(header, index, limits)
+    if window is None:
+        return None, Intensity.MIN_MAX
+    return intensity.window(values, *window), Intensity.WINDOW
+
+
+def _window(header: Header, index: int, limits: Limits) -> tuple[float, float, intensity.WindowFunction] | None:
+    """Read the first window: centre, width and function; None when the header has none."""
+    group = functional_group(header.dataset, index, "FrameVOILUTSequence")
+    source = group if group is not None else header.dataset
     centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     if centre is None or width is None:
-        return None, Intensity.MIN_MAX
+        return None
     function = intensity.WINDOW_FUNCTIONS.get((text(source, "VOILUTFunction", limits) or "LINEAR").upper(), "LINEAR")
-    return intensity.window(values, centre, width, function), Intensity.WINDOW
+    return centre, width, function
 
 
 def _table(header: Header, item: Dataset | None) -> tuple[NDArray[Any], int, int] | None:

@@ -80,6 +80,28 @@ class Frame:
     intensity: Intensity = Intensity.FULL_RANGE
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Unwindowed:
+    """One grey picture at the depth it was acquired with, for a reader who sets the window.
+
+    Shown as clip((values - centre) / width + 0.5, 0, 1), turned round when `inverted`, it is `Frame.pixels`; only a
+    sigmoid window (PS3.3 C.11.2.1.3.1) is given as the straight line of the same centre and width.
+
+    Attributes:
+        values: float32, shape (rows, columns), after the modality transformation and before the window; of files
+            without such values the displayed grey, in steps of 1/255 (8 bits) or 1/65535. Padding has a value that
+            is shown black.
+        centre: Of the window, in the unit of `values`.
+        width: Of the window, above 0.
+        inverted: Whether low values are bright (MONOCHROME1).
+    """
+
+    values: Pixels
+    centre: float
+    width: float
+    inverted: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DicomFacts:
     """What a DICOM header says of study, series and instance, without identity.

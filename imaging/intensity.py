@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.frames import Intensity, Pixels
+from imaging.frames import Intensity, Pixels, Unwindowed
 
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
@@ -193,3 +193,14 @@ def as_shown(
     if padded is not None:
         shown[padded] = 0
     return shown, rule
+
+
+def unwindowed(pixels: Pixels, rule: Intensity) -> Unwindowed:
+    """Displayed grey as whole steps, for a picture whose scanner values are not at hand.
+
+    Args:
+        pixels: float32, shape (rows, columns), in [0, 1].
+        rule: How it was made; 8-bit pictures have 256 levels, all others are taken to have 65,536.
+    """
+    highest = 255.0 if rule is Intensity.FULL_RANGE else 65535.0
+    return Unwindowed(np.rint(pixels * np.float32(highest)), highest / 2, highest)

@@ -19,8 +19,9 @@ from imaging.deidentify_raster import strip_raster
 from imaging.dicom import open_header
 from imaging.dicom_facts import check_analysed, facts_of, geometry_of, identity_of
 from imaging.dicom_layout import has_pixels, layout_of
-from imaging.dicom_pixels import iter_dicom
-from imaging.frames import Frame, ImageInfo, Kind
+from imaging.dicom_pixels import iter_dicom, unwindowed_dicom
+from imaging.frames import Frame, ImageInfo, Kind, Unwindowed
+from imaging.intensity import unwindowed
 from imaging.limits import Limits
 from imaging.outcomes import Reason, RejectedFile, access_rejection
 from imaging.raster import inspect_raster, iter_raster
@@ -144,6 +145,30 @@ def read_frame(source: Source, index: int, limits: Limits) -> Frame:
     """
     (frame,) = iter_frames(source, limits, (index,))
     return frame
+
+
+def read_unwindowed(source: Source, index: int, limits: Limits) -> Unwindowed:
+    """Decode one frame at the depth it was acquired with, without applying a window.
+
+    Args:
+        source: Path of a file, or its bytes.
+        index: Frame number, counted from 0.
+        limits: Bounds.
+
+    Returns:
+        Its values, and the window that shows them as :func:`read_frame` does.
+
+    Raises:
+        RejectedFile: The file is no readable image, or has no such frame.
+    """
+    source, _, kind = _recognised(source, limits)
+    if kind is not Kind.DICOM:
+        (frame,) = iter_raster(kind, _mapped(source), limits, (index,))
+        return unwindowed(frame.pixels, frame.intensity)
+    header = open_header(source, limits)
+    with closing(header):
+        check_analysed(header, limits, has_pixels(header))
+        return unwindowed_dicom(header, layout_of(header, limits), limits, index)
 
 
 def _recognised(source: Source, limits: Limits) -> tuple[Path | bytes, int, Kind]:

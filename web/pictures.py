@@ -6,19 +6,24 @@ that a page of thumbnails does not take all memory.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from db.predictions import Heatmap, Prediction
 from db.studies import Instance
 from imaging import heatmaps
-from imaging.decoders import DecodersUnavailable
+from imaging.decoders import Decoders, DecodersUnavailable
 from imaging.frames import Pixels
 from imaging.outcomes import RejectedFile
 from web.problems import Problem
 from web.services import services
+
+T = TypeVar("T")
 
 _DECODING = threading.BoundedSemaphore(3)
 
@@ -26,6 +31,32 @@ _DECODING = threading.BoundedSemaphore(3)
 def slice_png(instance: Instance) -> bytes:
     """The slice as it is displayed (window, inversion), PNG, 8-bit grey."""
     return heatmaps.slice_png(_pixels(instance))
+
+
+def slice_values(instance: Instance) -> tuple[bytes, dict[str, str]]:
+    """The slice at the depth it was acquired with, for a reader who sets the window.
+
+    Returns:
+        uint16 little endian (rows, columns), and headers that say how to show them: a value v stands for
+        v x Slice-Slope + Slice-Intercept in the scanner's unit, the window (Slice-Window-Centre, Slice-Window-Width) is
+        in that unit, and with Slice-Inverted low values are bright.
+    """
+    found = _file(instance.content_sha256, lambda decoders, path: decoders.read_unwindowed(path, instance.frame_index))
+    low, high = float(found.values.min()), float(found.values.max())
+    # Whole numbers that fit are given as they are; other values in 65,536 steps.
+    whole = high - low <= 65535 and bool((found.values == np.rint(found.values)).all())
+    slope = 1.0 if whole else max(high - low, 1e-9) / 65535
+    stored = np.rint((found.values - np.float32(low)) * np.float32(1 / slope)).astype("<u2")
+    facts = {
+        "Slice-Rows": str(stored.shape[0]),
+        "Slice-Columns": str(stored.shape[1]),
+        "Slice-Slope": repr(slope),
+        "Slice-Intercept": repr(low),
+        "Slice-Window-Centre": repr(found.centre),
+        "Slice-Window-Width": repr(found.width),
+        "Slice-Inverted": "1" if found.inverted else "0",
+    }
+    return stored.tobytes(), facts
 
 
 def sample_png(digest: str, frame_index: int, side: int) -> bytes:
@@ -56,10 +87,14 @@ def _pixels(instance: Instance) -> Pixels:
 
 
 def _read(digest: str, frame_index: int) -> Pixels:
+    return _file(digest, lambda decoders, path: decoders.read_frame(path, frame_index).pixels)
+
+
+def _file(digest: str, read: Callable[[Decoders, Path], T]) -> T:
     parts = services()
     with _decoding(), parts.blobs.local_path(digest) as path:
         try:
-            return parts.decoders.read_frame(path, frame_index).pixels
+            return read(parts.decoders, path)
         except RejectedFile as rejected:
             raise unreadable(rejected) from rejected
         except DecodersUnavailable as error:

@@ -115,6 +115,7 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", f"{API}/studies/<uuid:study_id>/sendings/<uuid:sending_id>/again"): Row(Role.CLINICIAN, "study"),
     ("POST", f"{API}/studies/<uuid:study_id>/sendings/<uuid:sending_id>/stop"): Row(Role.CLINICIAN, "study"),
     ("GET", f"{API}/slices/<uuid:slice_id>/image.png"): SLICE,
+    ("GET", f"{API}/slices/<uuid:slice_id>/values.bin"): SLICE,
     ("GET", f"{API}/slices/<uuid:slice_id>/decisions"): SLICE,
     ("POST", f"{API}/slices/<uuid:slice_id>/decisions"): Row(Role.CLINICIAN, "slice"),
     ("GET", f"{API}/predictions/<uuid:prediction_id>/heatmap.png"): PREDICTION,

@@ -1,4 +1,4 @@
-"""API: slices, heatmaps and overlays as PNG."""
+"""API: slices as pictures and as values, heatmaps and overlays as PNG."""
 
 import uuid
 from typing import Any
@@ -30,6 +30,28 @@ def image(slice_id: uuid.UUID) -> Response:
     note_view("study.view", instance.study_id, once_in_s=VIEW_WINDOW_S)
     tag = f"{instance.content_sha256}-{instance.frame_index}"
     return _png(tag, lambda: pictures.slice_png(instance))
+
+
+@blueprint.at("GET", "/slices/<uuid:slice_id>/values.bin", problems=(404, 422))
+@blueprint.gives(200, content_type="application/octet-stream")
+@requires(Role.SUBMITTER)
+def values(slice_id: uuid.UUID) -> Response:
+    """The slice at the depth it was acquired with, before its window: uint16 little endian, row after row.
+
+    A value v stands for v x `Slice-Slope` + `Slice-Intercept` in the scanner's unit. It is shown as
+    clip((value - `Slice-Window-Centre`) / `Slice-Window-Width` + 0.5, 0, 1), turned round when `Slice-Inverted` is 1.
+    `Slice-Rows` and `Slice-Columns` give the size. Files without scanner values (PNG, JPEG, colour) have their levels.
+    """
+    with services().database.read() as db:
+        instance = find_slice(db, slice_id)
+    note_view("study.view", instance.study_id, once_in_s=VIEW_WINDOW_S)
+    tag = f"{instance.content_sha256}-{instance.frame_index}-v"
+    response = _kept("application/octet-stream", tag)
+    if not request.if_none_match.contains(tag):
+        response.data, facts = pictures.slice_values(instance)
+        response.headers.update(facts)
+    response.make_conditional(request)
+    return response
 
 
 @blueprint.at("GET", "/predictions/<uuid:prediction_id>/heatmap.png", problems=(404, 422))
@@ -65,12 +87,17 @@ def _load(prediction_id: uuid.UUID) -> tuple[Prediction, Any, Instance]:
 
 
 def _png(tag: str, draw: Any) -> Response:
-    """A picture that this browser alone may keep, and must ask about again: access may have been withdrawn."""
-    response = Response(content_type=PNG)
-    response.set_etag(tag)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Cookie, Authorization"
+    response = _kept(PNG, tag)
     if not request.if_none_match.contains(tag):
         response.data = draw()
     response.make_conditional(request)
+    return response
+
+
+def _kept(content_type: str, tag: str) -> Response:
+    """An answer that this browser alone may keep, and must ask about again: access may have been withdrawn."""
+    response = Response(content_type=content_type)
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Cookie, Authorization"
     return response

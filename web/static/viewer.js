@@ -1,20 +1,21 @@
-// The stage of the study page: steps through slices, draws the heatmap over the slice at the chosen opacity.
+// The stage of the study page: steps through slices, shows each with its heatmap, beside it another model or an older study.
 // The heatmap arrives as a coloured layer whose alpha is the heat; drawn with globalAlpha = opacity this is exactly
 // grey x (1 - opacity x heat) + colour x opacity x heat, the formula of the overlays that the server renders.
+// How a picture is windowed and enlarged, screens.js knows; what mouse and fingers mean, gestures.js.
 "use strict";
 (() => {
   const stage = document.getElementById("stage");
   if (!stage) return;
   const by = (id) => document.getElementById(id);
-  const canvas = by("overlay");
-  const context = canvas.getContext("2d");
   const opacity = by("opacity");
   const colours = by("colours");
   const toggle = by("toggle");
-  const pictures = new Map();
+  const against = by("against");
+  const sliders = { level: by("level"), contrast: by("contrast"), zoom: by("zoom") };
   let filter = "all";
   let current = by("slice-facts").dataset.slice;
   let drawing = 0;
+  let other = null;
 
   const stored = (name, fallback) => localStorage.getItem(`neurosight-${name}`) ?? fallback;
   const store = (name, value) => localStorage.setItem(`neurosight-${name}`, value);
@@ -25,39 +26,86 @@
   const shown = () => thumbs().filter((thumb) => !thumb.hidden);
   const neighbour = (by) => document.querySelector(`.strip .pager a[rel="${by < 0 ? "prev" : "next"}"]`);
   const thumbOf = (id) => document.querySelector(`.thumb[data-slice="${id}"]`);
+  const round = (value) => (Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
 
-  function picture(address) {
-    if (!pictures.has(address)) {
-      const image = new Image();
-      image.src = address;
-      pictures.set(address, image.decode().then(() => image).catch((error) => { pictures.delete(address); throw error; }));
-      if (pictures.size > 200) pictures.delete(pictures.keys().next().value);
-    }
-    return pictures.get(address);
-  }
+  const screens = new window.Screens(() => {
+    const { level, contrast, zoom, inverted } = screens.view;
+    sliders.level.value = level;
+    sliders.contrast.value = Math.log2(contrast);
+    sliders.zoom.value = Math.log2(zoom);
+    const found = screens.window(by("overlay"));
+    by("window-value").textContent = found ? `${round(found.centre)} / ${round(found.width)}` : "–";
+    by("zoom-value").textContent = `${Math.round(zoom * 100)} %`;
+    by("invert").setAttribute("aria-pressed", String(inverted));
+    stage.classList.toggle("enlarged", zoom > 1);
+  });
 
-  const layerAddress = (thumb) => `${thumb.dataset.layer}?colour_map=${colours.value}`;
+  const sliceOf = (thumb) => ({ values: thumb.dataset.values, image: thumb.dataset.image });
+  const coloured = (address) => `${address}?colour_map=${colours.value}`;
+  const layerAddress = (thumb) => (thumb.dataset.layer ? coloured(thumb.dataset.layer) : null);
+  const heatmapOn = () => toggle.getAttribute("aria-pressed") === "true";
 
   async function draw() {
     const thumb = thumbOf(current);
     const turn = ++drawing;
     try {
-      const image = await picture(thumb.dataset.image);
-      const layer = thumb.dataset.layer ? await picture(layerAddress(thumb)) : null;
+      const layer = heatmapOn() ? layerAddress(thumb) : null;
+      screens.prefetch(sliceOf(thumb), layer);
+      await screens.show(by("original"), sliceOf(thumb), null, 0);
       if (turn !== drawing) return;
-      canvas.width = image.naturalWidth;
-      canvas.height = image.naturalHeight;
-      context.globalAlpha = 1;
-      context.drawImage(image, 0, 0);
-      if (layer && toggle.getAttribute("aria-pressed") === "true") {
-        context.globalAlpha = opacity.value / 100;
-        context.drawImage(layer, 0, 0, canvas.width, canvas.height);
-      }
-      canvas.dataset.drawn = current;
+      await screens.show(by("overlay"), sliceOf(thumb), layer, opacity.value / 100);
+      if (turn !== drawing) return;
+      await drawOther(thumb);
+      by("overlay").dataset.drawn = current;
       stage.classList.remove("failed");
     } catch {
       if (turn === drawing) { stage.classList.add("failed"); window.announce(stage.dataset.failed); }
     }
+  }
+
+  // The slice beside: of another model the same one; of another study the nearest one of the same plane.
+  function counterpart(thumb) {
+    const same = other.slices.find((item) => item.id === thumb.dataset.slice);
+    if (same) return same;
+    const alike = other.slices.filter((item) => (item.plane ?? "") === thumb.dataset.plane);
+    const place = Number(thumb.dataset.position);
+    if (!alike.length) return null;
+    if (thumb.dataset.position === "" || alike.some((item) => item.position_mm === null)) {
+      const peers = shown().filter((item) => item.dataset.plane === thumb.dataset.plane);
+      return alike[Math.round((peers.indexOf(thumb) / Math.max(1, peers.length - 1)) * (alike.length - 1))];
+    }
+    return alike.reduce((best, item) => (Math.abs(item.position_mm - place) < Math.abs(best.position_mm - place) ? item : best));
+  }
+
+  async function drawOther(thumb) {
+    const figure = by("beside");
+    figure.hidden = !other;
+    if (!other) { screens.clear(by("compared")); return; }
+    const slice = counterpart(thumb);
+    by("compared").hidden = !slice;
+    const chosen = against.selectedOptions[0].textContent;
+    if (!slice) { by("compared-text").textContent = `${chosen}: ${stage.dataset.none}`; screens.clear(by("compared")); return; }
+    const found = slice.prediction;
+    const where = slice.position_mm === null ? "" : ` (${round(slice.position_mm)} mm)`;
+    by("compared-text").textContent = `${chosen}${other.same ? "" : where}: ${found ? `${other.words[found.class_name] ?? found.class_name} ${(100 * found.probability).toFixed(1)} %` : stage.dataset.unanalysed}`;
+    const layer = found && found.links.heatmap && heatmapOn() ? coloured(found.links.heatmap) : null;
+    await screens.show(by("compared"), { values: slice.links.values, image: slice.links.image }, layer, opacity.value / 100);
+  }
+
+  async function compare() {
+    other = null;
+    if (against.value) {
+      try {
+        const answer = await fetch(against.value);
+        if (!answer.ok) throw new Error(answer.status);
+        const { slices } = await answer.json();
+        other = { slices, same: slices.some((item) => item.id === current), words: JSON.parse(stage.dataset.words) };
+      } catch {
+        against.value = "";
+        window.announce(stage.dataset.failed);
+      }
+    }
+    draw();
   }
 
   async function panel(thumb) {
@@ -94,7 +142,6 @@
     const thumb = thumbOf(id);
     if (!thumb) return;
     current = id;
-    by("original").src = thumb.dataset.image;
     mark();
     reveal(thumb);
     draw();
@@ -108,8 +155,7 @@
     const place = list.indexOf(thumb);
     for (const near of [list[place + 1], list[place - 1]]) {
       if (!near) continue;
-      picture(near.dataset.image).catch(() => {});
-      if (near.dataset.layer) picture(layerAddress(near)).catch(() => {});
+      screens.prefetch(sliceOf(near), layerAddress(near));
     }
   }
 
@@ -148,6 +194,13 @@
   opacity.addEventListener("input", () => setOpacity(opacity.value));
   colours.addEventListener("change", () => { store("colours", colours.value); draw(); });
   toggle.addEventListener("click", () => setHeatmap(toggle.getAttribute("aria-pressed") !== "true"));
+  against?.addEventListener("change", compare);
+  sliders.level.addEventListener("input", () => screens.set({ level: Number(sliders.level.value) }));
+  sliders.contrast.addEventListener("input", () => screens.set({ contrast: 2 ** sliders.contrast.value }));
+  sliders.zoom.addEventListener("input", () => screens.set({ zoom: 2 ** sliders.zoom.value }));
+  const invert = () => screens.set({ inverted: !screens.view.inverted });
+  by("invert").addEventListener("click", invert);
+  by("reset").addEventListener("click", () => screens.reset());
   by("previous").addEventListener("click", () => step(-1));
   by("next").addEventListener("click", () => step(1));
   by("keys").addEventListener("click", () => by("help").showModal());
@@ -174,20 +227,16 @@
       Home: () => step(-1e6), End: () => step(1e6),
       h: () => setHeatmap(toggle.getAttribute("aria-pressed") !== "true"),
       "[": () => setOpacity(Number(opacity.value) - 5), "]": () => setOpacity(Number(opacity.value) + 5),
+      i: invert, 0: () => screens.reset(),
+      "+": () => screens.zoomAt(1.25, 0, 0), "-": () => screens.zoomAt(0.8, 0, 0),
+      ",": () => screens.set({ level: screens.view.level + 0.05 }), ".": () => screens.set({ level: screens.view.level - 0.05 }),
+      "<": () => screens.set({ contrast: screens.view.contrast * 1.1 }), ">": () => screens.set({ contrast: screens.view.contrast / 1.1 }),
       "?": () => by("help").showModal(),
     };
     if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
   });
 
-  let from = null;
-  stage.addEventListener("touchstart", (event) => { from = event.target.closest(".screen") ? event.changedTouches[0] : null; }, { passive: true });
-  stage.addEventListener("touchend", (event) => {
-    if (!from) return;
-    const dx = event.changedTouches[0].clientX - from.clientX;
-    const dy = event.changedTouches[0].clientY - from.clientY;
-    if (Math.abs(dx) > 40 && Math.abs(dx) > 2 * Math.abs(dy)) step(dx < 0 ? 1 : -1);
-    from = null;
-  }, { passive: true });
+  window.gestures(stage, screens, step);
 
   // Slices finish while the page is open: the strip is swapped, the stage stays and takes what is new.
   document.addEventListener("htmx:afterSwap", () => {

@@ -319,6 +319,29 @@ def studies_page(session: Session, viewer: Viewer, *, text: str = "", number: in
     return Page(rows, page, pages, total, {"text": text} if text else {})
 
 
+MOST_OTHER_STUDIES = 20
+
+
+def other_studies(session: Session, viewer: Viewer, study_id: uuid.UUID, patient_id: str) -> Sequence[Study]:
+    """Further studies of the same patient, the newest first, at most `MOST_OTHER_STUDIES`.
+
+    Args:
+        session: For reading.
+        viewer: Who asks; only those who see all studies are told which are of one patient.
+        study_id: The study at hand.
+        patient_id: Of its patient; nobody's when empty.
+    """
+    if not (patient_id and viewer.sees_all):
+        return []
+    return session.scalars(
+        select(Study)
+        .join(StudyIdentity, StudyIdentity.study_id == Study.id)
+        .where(StudyIdentity.patient_id == patient_id, Study.id != study_id)
+        .order_by(Study.study_date.desc(), Study.created_at.desc())
+        .limit(MOST_OTHER_STUDIES)
+    ).all()
+
+
 def study_view(
     session: Session, viewer: Viewer, study: Study, wanted: str = "", window: Window | None = None
 ) -> StudyView:

@@ -133,9 +133,9 @@ def test_a_swipe_goes_to_the_next_slice(visit: Callable[..., Visitor], world: Wo
     first = current(page)
     page.evaluate("""() => {
       const screen = document.querySelector(".screen");
-      const at = (x) => [new Touch({ identifier: 1, target: screen, clientX: x, clientY: 300 })];
-      screen.dispatchEvent(new TouchEvent("touchstart", { bubbles: true, touches: at(300), changedTouches: at(300) }));
-      screen.dispatchEvent(new TouchEvent("touchend", { bubbles: true, changedTouches: at(150) }));
+      const at = (clientX) => ({ bubbles: true, pointerId: 1, pointerType: "touch", clientX, clientY: 300 });
+      screen.dispatchEvent(new PointerEvent("pointerdown", at(300)));
+      screen.dispatchEvent(new PointerEvent("pointerup", at(150)));
     }""")
     assert current(page) != first
     assert page.locator(".thumb").nth(1).get_attribute("data-slice") == current(page)

@@ -145,6 +145,7 @@ def slice_document(row: Mapping[str, Any], withdrawal: Withdrawal | None = None)
         "prediction": prediction_document(found, withdrawal) if found else None,
         "links": {
             "image": url_for("pictures.image", slice_id=row["slice_id"]),
+            "values": url_for("pictures.values", slice_id=row["slice_id"]),
             "decisions": url_for("decisions.decisions", slice_id=row["slice_id"]),
         },
     }

@@ -22,6 +22,7 @@ from web.access import requires, the_user
 from web.deciding import choices, decided
 from web.objects import VIEW_WINDOW_S, find_study, note_identities, note_view
 from web.pages.blueprint import pages
+from web.pages.languages import CLASS_NAMES, class_label
 from web.services import services
 
 SHOWN: Final[dict[str, Show]] = {"all": "all", "tumour": "tumour", "abstained": "abstained", "failed": "failed"}
@@ -52,9 +53,11 @@ def study(study_id: uuid.UUID) -> str:
         return render_template("studies/_live.html", **context)
     view: StudyView = context["view"]
     chosen = chosen_slice(view, request.args.get("slice", ""))
+    patient_id = view.identity.patient_id if view.identity else ""
     with services().database.read() as db:
         context["left_out"] = choosing.left_out(db, study_id, view.checkpoint)
-    return render_template("studies/study.html", chosen=chosen, **context, **decided(view, chosen))
+        others = [] if context["blind"] else views.other_studies(db, the_user().viewer, study_id, patient_id)
+    return render_template("studies/study.html", chosen=chosen, others=others, **context, **decided(view, chosen))
 
 
 @pages.get("/studies/<uuid:study_id>/slices/<uuid:slice_id>")
@@ -127,6 +130,7 @@ def study_context(study_id: uuid.UUID, window: Window, *, once_in_s: float) -> d
         "study_history": reviewing.history(study_id) if clinician and not blind else [],
         "offered": choices(view),
         "reader": reviewing.reader_of(study_id) if clinician else "",
+        "class_words": {name: class_label(name) for name in CLASS_NAMES},
     }
 
 

@@ -12,7 +12,7 @@ window.gestures = (stage, screens, step) => {
   function choose(name) {
     tool = tool === name ? "" : name;
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
-    stage.dataset.tool = tool;
+    stage.dataset.drag = tool;
   }
   for (const button of buttons) button.addEventListener("click", () => choose(button.dataset.tool));
 

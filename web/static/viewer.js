@@ -77,6 +77,12 @@
     return alike.reduce((best, item) => (Math.abs(item.position_mm - place) < Math.abs(best.position_mm - place) ? item : best));
   }
 
+  function verdict(found) {
+    if (!found) return stage.dataset.unanalysed;
+    if (found.abstention) return stage.dataset.abstained;
+    return `${other.words[found.class_name] ?? found.class_name} ${(100 * found.probability).toFixed(1)} %`;
+  }
+
   async function drawOther(thumb) {
     const figure = by("beside");
     figure.hidden = !other;
@@ -87,8 +93,8 @@
     if (!slice) { by("compared-text").textContent = `${chosen}: ${stage.dataset.none}`; screens.clear(by("compared")); return; }
     const found = slice.prediction;
     const where = slice.position_mm === null ? "" : ` (${round(slice.position_mm)} mm)`;
-    by("compared-text").textContent = `${chosen}${other.same ? "" : where}: ${found ? `${other.words[found.class_name] ?? found.class_name} ${(100 * found.probability).toFixed(1)} %` : stage.dataset.unanalysed}`;
-    const layer = found && found.links.heatmap && heatmapOn() ? coloured(found.links.heatmap) : null;
+    by("compared-text").textContent = `${chosen}${other.same ? "" : where}: ${verdict(found)}`;
+    const layer = found && !found.abstention && heatmapOn() ? coloured(found.links.heatmap) : null;
     await screens.show(by("compared"), { values: slice.links.values, image: slice.links.image }, layer, opacity.value / 100);
   }
 

@@ -20,13 +20,14 @@ from tests.unit.imaging.dicom_files import mr, ramp, to_bytes
 LIMITS = Limits()
 DEEP = ramp()
 SIGNED = (DEEP.astype(np.int32) - 2000).astype(np.int16)
+COLOUR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
 SHALLOW = (DEEP // 16).astype(np.uint8)
 
 
 def shown(found: Unwindowed) -> Pixels:
     """What a viewer draws."""
-    grey = np.clip((found.values - found.centre) / found.width + 0.5, 0, 1).astype(np.float32)
-    return 1 - grey if found.inverted else grey
+    grey = np.clip((found.values - found.centre) / found.width + 0.5, 0, 1)
+    return np.asarray(1 - grey if found.inverted else grey, np.float32)
 
 
 def table(**attributes: Any) -> Dataset:
@@ -50,9 +51,9 @@ def table(**attributes: Any) -> Dataset:
         (DEEP, 12, {"VOILUTSequence": [table(LUTDescriptor=[3, 0, 8], LUTData=b"\x00\x00\x40\x00\xff\x00")]}),
         (SIGNED, 16, {"WindowCenter": 0, "WindowWidth": 2000}),
         (SHALLOW, 8, {}),
-        (np.stack([SHALLOW, SHALLOW // 2, 255 - SHALLOW], -1), 8, {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}),
+        (np.stack([SHALLOW, SHALLOW // 2, 255 - SHALLOW], -1), 8, COLOUR),
     ],
-)  # fmt: skip
+)
 def test_through_its_window_it_is_the_displayed_picture(
     pixels: NDArray[Any], bits: int, attributes: dict[str, Any]
 ) -> None:

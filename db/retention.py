@@ -7,6 +7,7 @@ Refuses to decide what goes with a study: `db.queries.erasure` does.
 import time
 
 from db.blobs import BlobStore
+from db.jobs import Job
 from db.queries import audit, erasure, originals
 from db.queries.erasure import EraseReason
 from db.session import Database
@@ -42,6 +43,7 @@ def retain(database: Database, keep_days: int) -> int:
 def forget_originals(database: Database, *, deidentify: bool) -> int:
     """Forgets what was sent with some jobs that ended before their files were de-identified; returns how many."""
     with database.write() as session:
+        originals.forget_retrieved(session, Job.deidentified.is_(True))
         return originals.forget_ended(session, all_unopened=deidentify)
 
 

@@ -26,7 +26,7 @@ from db.predictions import Prediction
 from db.queries import audit
 from db.queries.audit import Actor
 from db.queries.housekeeping import unnamed
-from db.queries.originals import REMOVED_NAME, forget_names, mark
+from db.queries.originals import REMOVED_NAME, forget_names, forget_retrieved, mark
 from db.reviews import SliceLabel, StudyDecision
 from db.states import JOB_ENDED, Purpose, UploadState
 from db.studies import Instance, Series, Study
@@ -163,6 +163,7 @@ def erase(session: Session, study_id: uuid.UUID, *, by: Actor, reason: EraseReas
         if uploads
         else ()
     )
+    forget_retrieved(session, Job.id.in_([job.id for job in jobs]))
     # Slices first and by themselves: each of their rows is found by an index, whatever else hangs on a study.
     session.execute(delete(Instance).where(Instance.study_id == study_id))
     session.execute(delete(Study).where(Study.id == study_id))

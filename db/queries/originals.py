@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from db.clock import database_now
+from db.exchange import RetrievalLine, RetrievedStudy
 from db.jobs import Job
 from db.states import JOB_ENDED
 from db.uploads import ErasedBlob, Upload, UploadFile
@@ -18,6 +19,7 @@ from db.upserts import insert_missing
 
 REMOVED_NAME = "[removed]"
 """Stands where the name of a file was."""
+_NO_UID = "removed "
 
 
 def forget(session: Session, job: Job) -> None:
@@ -55,6 +57,33 @@ def forget_ended(session: Session, *, all_unopened: bool, limit: int = 20) -> in
         forget(session, job)
     session.flush()
     return len(jobs)
+
+
+def forget_retrieved(session: Session, jobs: ColumnElement[bool], *, limit: int = 500) -> int:
+    """Forgets by which accession number and UID studies were fetched from an archive, once their line has ended.
+
+    Args:
+        session: In a write transaction.
+        jobs: Condition on `Job`: what the studies became.
+        limit: Most studies in one call.
+
+    Returns:
+        How many studies it was.
+    """
+    rows = session.execute(
+        select(RetrievedStudy.id, RetrievedStudy.line_id)
+        .join(Job, Job.id == RetrievedStudy.job_id)
+        .join(RetrievalLine, RetrievalLine.id == RetrievedStudy.line_id)
+        .where(jobs, RetrievalLine.finished_at.is_not(None), ~RetrievedStudy.study_instance_uid.startswith(_NO_UID))
+        .order_by(RetrievedStudy.id)
+        .limit(limit)
+    ).all()
+    if rows:
+        lines = {row.line_id for row in rows}
+        session.execute(update(RetrievalLine), [{"id": line_id, "accession_number": ""} for line_id in sorted(lines)])
+        changes = [{"id": row.id, "study_instance_uid": f"{_NO_UID}{row.id.hex}"} for row in rows]
+        session.execute(update(RetrievedStudy), changes)
+    return len(rows)
 
 
 def can_be_opened_again(session: Session, job: Job) -> bool:

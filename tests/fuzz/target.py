@@ -18,11 +18,13 @@ from imaging.frames import ImageInfo
 from imaging.limits import MIB, Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
 from imaging.preprocess import Preprocessing, prepare
+from imaging.pseudonyms import KEY_BYTES
 from worker.grouping import FoundImage, plan
 
 LIMITS = Limits(max_file_bytes=8 * MIB, modalities=frozenset({"MR", "OT", "SC", "CT", "NM", "US", "XA", "CR"}))
 ALLOWANCE = Allowance(memory_bytes=768 * MIB, cpu_s=3, wall_s=20.0)
 SHARED_MEMORY = Path("/dev/shm")
+KEY = b"k" * KEY_BYTES
 FINDINGS = (Reason.DECODER_CRASHED, Reason.DECODER_TIME, Reason.DECODER_MEMORY)
 
 
@@ -67,11 +69,25 @@ class Target:
                 _check_info(info)
                 for index in {0, info.frames - 1}:
                     _check_frame(self._decoders, one.local_path, index, info)
+                self._check_without_identity(one.local_path)
             except RejectedFile as rejection:
                 if rejection.reason in FINDINGS:
                     raise Finding(f"{rejection.reason} {rejection.detail}") from rejection
             finally:
                 one.local_path.unlink()
+
+
+    def _check_without_identity(self, path: Path) -> None:
+        """What is de-identified can be read, or is refused, under a pseudonym."""
+        new = self._workdir / "without"
+        new.write_bytes(self._decoders.without_identity(path, KEY))
+        try:
+            info = self._decoders.inspect(new)
+            self._decoders.read_frame(new, 0)
+            if info.identity is not None and info.identity.patient_name != info.identity.patient_id:
+                raise Finding("a name that is no pseudonym")
+        finally:
+            new.unlink()
 
 
 def _check_info(info: ImageInfo) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from config.settings import Settings
 from db import retention
@@ -14,6 +15,7 @@ from db.base import Base, utc_now
 from db.blobs import BlobStore
 from db.checkpoints import Checkpoint
 from db.datasets import DatasetSample, TrainingDataset
+from db.exchange import Retrieval, RetrievalLine, RetrievedStudy
 from db.jobs import Job, JobSlice, JobStudy, ReceivedFile, WorkItem
 from db.models import METADATA
 from db.predictions import Heatmap, Prediction
@@ -46,6 +48,13 @@ class Store:
             session.add_all([checkpoint, dataset])
             session.flush()
             self.checkpoint, self.dataset = checkpoint.id, dataset.id
+
+    def retrieval(self, session: Session) -> uuid.UUID:
+        """A list of numbers that were fetched from an archive."""
+        row = Retrieval(peer_name="archive")
+        session.add(row)
+        session.flush()
+        return row.id
 
     def put(self, text: str) -> str:
         """Some bytes in the store, old enough to be swept."""
@@ -161,6 +170,12 @@ def test_everything_of_a_study_goes_and_its_bytes_too(store: Store) -> None:
                 ShadowRun(candidate_id=store.checkpoint, reference_id=store.checkpoint, job_id=shadow.id, studies=1),
             ]
         )
+        line = RetrievalLine(
+            retrieval_id=store.retrieval(session), sequence=1, accession_number=MARK, finished_at=utc_now()
+        )
+        session.add(line)
+        session.flush()
+        session.add(RetrievedStudy(line_id=line.id, sequence=1, study_instance_uid=MARK, job_id=job))
     with store.database.read() as session:
         assert [found.name for found in erasure.datasets_with(session, study)] == ["reviewed"]
     gone = store.erase(study)

@@ -76,7 +76,6 @@ class Target:
             finally:
                 one.local_path.unlink()
 
-
     def _check_without_identity(self, path: Path) -> None:
         """What is de-identified can be read, or is refused, under a pseudonym."""
         new = self._workdir / "without"

@@ -67,10 +67,10 @@ def urgency(finding: Finding, peak_probability: float | None, abstained: int = 0
     """The order of the worklist: lower is read first.
 
     By finding (tumour, uncertain, incomplete, none, no tumour), within it by the highest probability of a tumour.
-    Studies with slices for which the model does not answer lead the uncertain ones: nothing is known of these slices.
+    Before all come studies that are uncertain because the model does not answer for slices: of these nothing is known.
     """
     if finding is Finding.UNCERTAIN and abstained:
-        return float(_RANKS[finding])
+        return 0.0
     return _RANKS[finding] + (1.0 - (peak_probability or 0.0)) * 0.999
 
 

@@ -183,6 +183,7 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", "/studies/<uuid:study_id>/reopen"): Row(Role.CLINICIAN, "study"),
     ("POST", "/studies/<uuid:study_id>/assign"): Row(Role.CLINICIAN, "study"),
     ("POST", "/account/reading"): CLINICIAN,
+    ("GET", "/studies/<uuid:study_id>/report.pdf"): Row(Role.CLINICIAN, "study"),
     ("GET", "/studies"): SUBMITTER,
     ("GET", "/studies/<uuid:study_id>"): STUDY,
     ("GET", "/studies/<uuid:study_id>/delete"): Row(Role.ADMIN, "study"),

@@ -56,6 +56,7 @@
     t: () => document.querySelector("#review [name=to][value=me]"),
     n: () => document.getElementById("next-study"),
     p: () => document.getElementById("previous-study"),
+    r: () => document.getElementById("report"),
     w: () => document.querySelector("header [data-worklist]"),
   };
   document.addEventListener("keydown", (event) => {

@@ -87,6 +87,7 @@ def test_whoever_gives_his_opinion_first_is_shown_nothing_before(world: World) -
         f"{API}/predictions/{prediction}/receipt",
         f"/predictions/{prediction}/layer.png",
         f"/predictions/{prediction}",
+        f"/studies/{study}/report.pdf",
     ]
     for way in ways:
         answer = world.ask(clara, "GET", way)

@@ -16,6 +16,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    StorageState,
     expect,
     sync_playwright,
 )
@@ -134,9 +135,19 @@ def world(site: Site) -> World:
     return populate(site)
 
 
+@pytest.fixture(scope="session")
+def logins() -> dict[Role, StorageState]:
+    """What a browser keeps of the first login of each role."""
+    return {}
+
+
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
-    """Opens windows: `visit(role)` is logged in as a user of that role, `visit()` is anonymous."""
+def visit(browser: Browser, site: Site, logins: dict[Role, StorageState]) -> Iterator[Callable[..., Visitor]]:
+    """Opens windows: `visit(role)` is logged in as a user of that role, `visit()` is anonymous.
+
+    A role's first window logs in by the page, the later ones go on with its cookie. A test that ends its session asks
+    for one of its own, so that the others keep theirs.
+    """
     opened: list[Visitor] = []
 
     def open_window(
@@ -146,8 +157,11 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
         scheme: str = "light",
         phone: bool = False,
         scripts: bool = True,
+        own_session: bool = False,
     ) -> Visitor:
+        kept = None if role is None or own_session else logins.get(role)
         context = browser.new_context(
+            storage_state=kept,
             viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type] # a TypedDict of the same shape
             locale=locale,
             color_scheme="dark" if scheme == "dark" else "light",
@@ -161,8 +175,12 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
         visitor = Visitor(context, site)
         opened.append(visitor)
         if role is not None:
-            visitor.log_in(user_of(site, role), PASSWORD)
-            visitor.page.wait_for_url(lambda url: "/login" not in url)
+            username = user_of(site, role)
+            if kept is None:
+                visitor.log_in(username, PASSWORD)
+                visitor.page.wait_for_url(lambda url: "/login" not in url)
+                if not own_session:
+                    logins[role] = context.storage_state()
         return visitor
 
     yield open_window

@@ -210,7 +210,7 @@ def test_cancel_keeps_the_list_and_makes_no_job(visit: Visit, site: Site, folder
 
 
 def test_a_logged_out_user_logs_in_elsewhere_and_goes_on(visit: Visit, site: Site, folder: Path) -> None:
-    visitor = visit(Role.SUBMITTER)
+    visitor = visit(Role.SUBMITTER, own_session=True)
     visitor.watch.expected_statuses = {401}
     page = visitor.go("/submit")
     hold(page, after=5)

@@ -14,9 +14,13 @@ from types import TracebackType
 from typing import Self
 
 from config.settings import ROOT, Settings
+from tests.starter import Started, Starter
 from tests.work_rig import PATIENCE, wait_for
 
 DISPATCHER = "dispatcher"
+LAST_LINES = 60
+
+Process = subprocess.Popen[bytes] | Started
 
 
 class Fleet:
@@ -27,31 +31,46 @@ class Fleet:
         logs: Folder for their output.
         module: Program that starts a worker; a test's own one may set the scene before it calls `worker.__main__`.
         environment: Further variables.
+        starter: Forks the processes; without one each is a fresh interpreter.
     """
 
     def __init__(
-        self, settings: Settings, logs: Path, *, module: str = "worker", environment: dict[str, str] | None = None
+        self,
+        settings: Settings,
+        logs: Path,
+        *,
+        module: str = "worker",
+        environment: dict[str, str] | None = None,
+        starter: Starter | None = None,
     ) -> None:
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("NEUROSIGHT_")
         } | {f"NEUROSIGHT_{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set}
         self._environment |= {"PYTHONPATH": str(ROOT), **(environment or {})}
-        self._logs, self._module = logs, module
+        self._logs, self._module, self._starter = logs, module, starter
         logs.mkdir(parents=True, exist_ok=True)
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Process] = []
 
-    def start(self, role: str) -> subprocess.Popen[bytes]:
+    def start(self, role: str) -> Process:
         """Starts a worker of this role, or the dispatcher."""
-        command = ["-m", "worker.dispatcher"] if role == DISPATCHER else ["-m", self._module, role]
+        program = ["worker.dispatcher"] if role == DISPATCHER else [self._module, role]
         path = self._logs / f"{role}-{len(self._started)}.log"
-        with path.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command], cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
-            )
+        process: Process
+        if self._starter is not None:
+            process = self._starter.start(*program, environment=self._environment, log=path)
+        else:
+            with path.open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", *program],
+                    cwd=ROOT,
+                    env=self._environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
         self._started.append(process)
         return process
 
-    def children(self, process: subprocess.Popen[bytes]) -> list[int]:
+    def children(self, process: Process) -> list[int]:
         """Process ids of the pool of a worker."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
@@ -63,11 +82,11 @@ class Fleet:
                 found.append(int(path.parent.name))
         return found
 
-    def child(self, process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> int:
+    def child(self, process: Process, timeout_s: float = 30.0) -> int:
         """The one pool process of a worker, once there is one."""
         return wait_for(lambda: next(iter(self.children(process)), None), timeout_s, 0.02)
 
-    def kill_child(self, process: subprocess.Popen[bytes]) -> None:
+    def kill_child(self, process: Process) -> None:
         """SIGKILL to every pool process of a worker."""
         for pid in self.children(process):
             try:
@@ -75,7 +94,7 @@ class Fleet:
             except ProcessLookupError:
                 continue
 
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
+    def kill(self, process: Process) -> None:
         """SIGKILL to the worker's parent process; its pool is left alone."""
         process.kill()
         process.wait(10)
@@ -87,6 +106,14 @@ class Fleet:
     def output(self) -> str:
         """Everything they said."""
         return "".join(path.read_text(errors="replace") for path in sorted(self._logs.iterdir()))
+
+    def last_words(self) -> str:
+        """The last of what each of them said."""
+        said = []
+        for path in sorted(self._logs.iterdir()):
+            lines = path.read_text(errors="replace").splitlines()
+            said += [f"---- {path.name}, the last of {len(lines)} lines", *lines[-LAST_LINES:]]
+        return "\n".join(said)
 
     def close(self, timeout_s: float = 20.0 * PATIENCE) -> None:
         """Ends all of them: SIGTERM, then SIGKILL, pools included."""
@@ -117,7 +144,7 @@ class Fleet:
         """Ends every process; shows what they said when the test failed."""
         self.close()
         if error is not None:
-            print(self.output()[-12_000:])
+            print(self.last_words())
 
 
 def _is_ours(pid: int) -> bool:

@@ -22,7 +22,7 @@ from db.queries import accounts
 from db.session import Database
 from tests.servers import free_port
 from tests.work_rig import models_folder
-from tests.worker_fleet import DISPATCHER, Fleet
+from tests.worker_fleet import DISPATCHER, Fleet, Process
 
 START_TIMEOUT_S = 150.0
 
@@ -56,7 +56,7 @@ class Site:
         self._logs = folder / "logs"
         self._fleet = Fleet(self.settings, self._logs)
         self._web: subprocess.Popen[bytes] | None = None
-        self._classify: subprocess.Popen[bytes] | None = None
+        self._classify: Process | None = None
         with self.database.write() as session:
             first = accounts.ensure_first_admin(session)
         assert first is not None, "expected an empty database"
@@ -129,7 +129,7 @@ class Site:
 
     def output(self) -> str:
         """The last of what the processes said."""
-        return self._fleet.output()[-12_000:]
+        return self._fleet.last_words()
 
     def __enter__(self) -> Self:
         """The site, running."""

@@ -7,6 +7,7 @@ import pytest
 
 from config.settings import Settings
 from tests.servers import BrokerServer
+from tests.starter import Starter
 from tests.work_rig import models_folder, promote_tiny
 from tests.worker_fleet import Fleet
 
@@ -41,8 +42,16 @@ def work(settings: Settings, broker: BrokerServer, tmp_path: Path) -> Settings:
     return changed
 
 
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Starter]:
+    """Forks workers and dispatchers."""
+    started = Starter("worker.*", "inference.predictor", "celery.bin.worker")
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def fleets(work: Settings, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+def fleets(work: Settings, tmp_path: Path, starter: Starter) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets whose engine takes `delay_s` for each slice; all are ended after the test."""
     made: list[Fleet] = []
 
@@ -58,6 +67,7 @@ def fleets(work: Settings, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
                 "NS_TEST_POISON_SIDE": str(poison_side),
                 "NS_TEST_DECODERS": decoders,
             },
+            starter=starter,
         )
         made.append(fleet)
         return fleet
@@ -65,4 +75,4 @@ def fleets(work: Settings, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
     yield make
     for fleet in made:
         fleet.close()
-        print(fleet.output()[-8000:])  # shown when the test failed
+        print(fleet.last_words())  # shown when the test failed

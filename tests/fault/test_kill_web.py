@@ -4,8 +4,6 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from config.settings import ROOT, Settings
+from config.settings import Settings
 from db.blobs import BlobStore
 from db.jobs import Job, WorkItem
 from db.queries import accounts
@@ -23,29 +21,24 @@ from db.session import Database
 from db.states import Role, UploadState
 from db.uploads import Upload, UploadFile
 from tests.servers import BrokerServer, free_port
-from tests.work_rig import picture, wait_for
+from tests.starter import Starter
+from tests.work_rig import PATIENCE, picture, wait_for
 
 KILLS, SENDERS = 50, 3
 
 
 class Web:
-    """The web server as the Procfile starts it, killed and started again on the same port; see `web_starter`."""
+    """The web server as the Procfile starts it, killed and started again on the same port."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.port = free_port()
         named = settings.model_copy(update={"web_port": self.port})
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("NEUROSIGHT_")}
-        environment |= {f"NEUROSIGHT_{name.upper()}": str(getattr(named, name)) for name in named.model_fields_set}
-        with log.open("ab") as output:
-            self._starter = subprocess.Popen(
-                [sys.executable, "-m", "tests.fault.web_starter"],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-            )
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("NEUROSIGHT_")}
+        self._environment |= {
+            f"NEUROSIGHT_{name.upper()}": str(getattr(named, name)) for name in named.model_fields_set
+        }
+        self._log = log
+        self._starter = Starter("web.*", "gunicorn.app.wsgiapp", "gunicorn.workers.gthread")
         self.start()
 
     @property
@@ -59,21 +52,18 @@ class Web:
             return False
 
     def start(self) -> None:
-        assert self._starter.stdin is not None
-        assert self._starter.stdout is not None
-        self._starter.stdin.write("start\n")
-        self._starter.stdin.flush()
-        self._group = int(self._starter.stdout.readline())
+        command = ("gunicorn", "--config", "ops/gunicorn_conf.py", "web:create_app()")
+        self._process = self._starter.start(*command, environment=self._environment, log=self._log, leads_group=True)
 
     def kill(self) -> None:
         """SIGKILL to the server and all its processes at once."""
-        os.killpg(self._group, signal.SIGKILL)
-        wait_for(lambda: not Path(f"/proc/{self._group}").exists(), 20, 0.005)
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20 * PATIENCE)
 
     def close(self) -> None:
         """Kills it for good."""
         self.kill()
-        self._starter.communicate(timeout=20)
+        self._starter.close()
 
 
 @pytest.mark.slow

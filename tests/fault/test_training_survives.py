@@ -4,6 +4,7 @@ import re
 import signal
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from db.session import Database
 from db.states import SWEEP_ENDED, ItemState, RunState, SweepState
 from db.sweeps import RunEpoch, Sweep
 from tests.servers import BrokerServer
+from tests.starter import Starter
 from tests.training_rig import (
     begin_sweep,
     items_of,
@@ -32,6 +34,8 @@ from tests.worker_fleet import DISPATCHER, Fleet
 from worker import work
 
 pytestmark = pytest.mark.slow
+
+MakeFleet = Callable[..., Fleet]
 
 
 @pytest.fixture
@@ -59,14 +63,25 @@ def gates(tmp_path: Path) -> Path:
     return folder
 
 
-def make_fleet(settings: Settings, tmp_path: Path, **scene: object) -> Fleet:
-    return Fleet(
-        settings,
-        tmp_path / "logs",
-        module="tests.fault.slow_training",
-        environment={"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        | {f"NS_TEST_{name.upper()}": str(value) for name, value in scene.items()},
-    )
+QUIETLY = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.fixture(scope="module")
+def make_fleet() -> Iterator[MakeFleet]:
+    """Makes fleets whose workers are forked from a process that has loaded TensorFlow."""
+    starter = Starter("worker.*", "training.groups", "tensorflow", environment=QUIETLY)
+
+    def make(settings: Settings, tmp_path: Path, **scene: object) -> Fleet:
+        return Fleet(
+            settings,
+            tmp_path / "logs",
+            module="tests.fault.slow_training",
+            environment=QUIETLY | {f"NS_TEST_{name.upper()}": str(value) for name, value in scene.items()},
+            starter=starter,
+        )
+
+    yield make
+    starter.close()
 
 
 def planned(database: Database, settings: Settings, text: str) -> uuid.UUID:
@@ -108,7 +123,7 @@ def trained_epochs(fleet: Fleet, run_id: uuid.UUID) -> list[int]:
 
 
 def test_killed_in_an_epoch_while_writing_and_between_runs_it_goes_on_from_the_last_epoch(
-    training: Settings, database: Database, gates: Path, tmp_path: Path
+    training: Settings, database: Database, gates: Path, tmp_path: Path, make_fleet: MakeFleet
 ) -> None:
     text = scenarios(epochs=5)
     sweep_id = planned(database, training, text)
@@ -146,7 +161,7 @@ def test_killed_in_an_epoch_while_writing_and_between_runs_it_goes_on_from_the_l
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # as where there are several machines
 def test_two_workers_share_a_sweep_and_a_deploy_costs_nothing(
-    training: Settings, database: Database, gates: Path, tmp_path: Path
+    training: Settings, database: Database, gates: Path, tmp_path: Path, make_fleet: MakeFleet
 ) -> None:
     sweep_id = planned(database, training, scenarios(epochs=6, learns="all"))
     with make_fleet(training, tmp_path, gates=gates, hold=1, step_s=0.05) as fleet:
@@ -175,7 +190,7 @@ def busy_workers(database: Database) -> set[str]:
 
 
 def test_pause_and_cancel_act_within_five_seconds_and_resume_goes_on_from_the_last_epoch(
-    training: Settings, database: Database, tmp_path: Path
+    training: Settings, database: Database, tmp_path: Path, make_fleet: MakeFleet
 ) -> None:
     sweep_id = planned(database, training, scenarios(epochs=40))
     with make_fleet(training, tmp_path, step_s=0.1) as fleet:
@@ -216,7 +231,7 @@ def all_further(database: Database, sweep_id: uuid.UUID, done: list[int]) -> boo
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_run_that_diverges_and_one_that_kills_its_worker_fail_alone(
-    training: Settings, database: Database, tmp_path: Path
+    training: Settings, database: Database, tmp_path: Path, make_fleet: MakeFleet
 ) -> None:
     sweep_id = planned(database, training, scenarios(epochs=3, rates="0.01, 0.005, 0.001"))
     with make_fleet(training, tmp_path, poison="quick-adam-0.005", nan="quick-adam-0.001") as fleet:

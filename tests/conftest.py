@@ -15,9 +15,21 @@ import pytest
 from config.settings import Settings, load_settings
 from db.migrate import upgrade
 from db.session import Database
+from tests import distribution
 from tests.servers import BrokerServer, PostgresServer
 
 TEMPLATE = "neurosight_template"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """See `tests.distribution`."""
+    return distribution.scheduler(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """See `tests.distribution`."""
+    distribution.order(config, items)
 
 
 @pytest.fixture(scope="session", autouse=True)

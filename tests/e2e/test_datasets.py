@@ -36,6 +36,9 @@ def test_a_folder_is_registered_and_its_copies_stand_side_by_side(visit: Callabl
     expect(page.locator("#problems")).to_contain_text("two different labels")
     page.locator(".by-class[open]").scroll_into_view_if_needed()
     expect(page.locator(".by-class[open] .sample")).to_have_count(12)
+    for picture in page.locator("img:visible").all():  # none is on its way still when the data set goes
+        picture.scroll_into_view_if_needed()
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete the data set").click()
     expect(page.get_by_text("The data set was deleted.")).to_be_visible()

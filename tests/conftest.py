@@ -75,7 +75,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 def postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A fresh, migrated PostgreSQL database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
     yield postgres_server.url(name)
     if not postgres_server.is_running():
         postgres_server.start()

@@ -24,7 +24,7 @@ from tests.servers import BrokerServer, free_port
 from tests.starter import Starter
 from tests.work_rig import PATIENCE, picture, wait_for
 
-KILLS, SENDERS = 50, 3
+KILLS, SENDERS = 25, 3  # on each of two databases: fifty
 
 
 class Web:

@@ -46,6 +46,8 @@ class Launched:
         procfile_path = folder / "Procfile"
         procfile_path.write_text(procfile)
         inherited = {key: value for key, value in os.environ.items() if key not in {"MAKELEVEL"}}
+        web_port = environment.get("NEUROSIGHT_WEB_PORT", str(free_port()))
+        self.web_url = f"http://127.0.0.1:{web_port}"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ops", "up", "--procfile", str(procfile_path)],
@@ -53,7 +55,7 @@ class Launched:
                 env={
                     **inherited,
                     "NEUROSIGHT_VAR_DIR": str(self.var_dir),
-                    "NEUROSIGHT_WEB_PORT": str(free_port()),
+                    "NEUROSIGHT_WEB_PORT": web_port,
                     **environment,
                 },
                 stdout=output,

@@ -150,12 +150,16 @@ def main() -> int:
 def write_study(folder: Path, slices: int) -> None:
     """Writes real slices, over and over, as series of one new study."""
     examples = [pydicom.dcmread(path) for path in sorted(EXAMPLES.rglob("*.dcm"))]
-    study = pydicom.uid.UID(f"2.25.{uuid.uuid4().int % 10**20}")  # short: what is appended has to fit
+    study = f"2.25.{uuid.uuid4().int % 10**20}"  # short: what is appended has to fit
     for number in range(slices):
         dataset = examples[number % len(examples)]
         series = number // SERIES_SLICES + 1
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.{series}"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{study}.{series}.{number + 1}"
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (
+            pydicom.uid.UID(study),
+            pydicom.uid.UID(f"{study}.{series}"),
+        )
+        instance = pydicom.uid.UID(f"{study}.{series}.{number + 1}")
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = instance
         dataset.PatientID, dataset.PatientName, dataset.StudyDescription = "VOLUME", "VOLUME^BENCH", "Volume"
         dataset.SeriesNumber, dataset.SeriesDescription, dataset.InstanceNumber = series, f"series {series}", number + 1
         (folder / str(series)).mkdir(parents=True, exist_ok=True)

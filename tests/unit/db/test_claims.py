@@ -165,6 +165,29 @@ def test_order_lane_urgency_turns_and_age(database: Database) -> None:
     assert got == [0, 1, 2, 3, 4, 5, 6]
 
 
+def test_departments_share_the_workers_in_turn_however_much_one_of_them_sends(database: Database) -> None:
+    chunks = {"large": 30, "small": 5, "other": 5}
+    jobs = {add_job(database): name for name in chunks}
+    waiting = {name: job_id for job_id, name in jobs.items()}
+    for number in range(30):  # the large one was there first, and all of it
+        add_item(database, waiting["large"], sequence=number, created_at=utc_now() - timedelta(minutes=5))
+    for name in ("small", "other"):
+        for number in range(5):
+            add_item(database, waiting[name], sequence=number)
+    # Two workers, one of them twice as fast: it claims two items while the other does one.
+    served = []
+    for worker in ("fast", "slow", "fast") * 5:
+        held = claim(database, worker=worker)
+        assert held.job_id is not None
+        served.append(jobs[held.job_id])
+        with database.write() as session:
+            claims.finish(session, held)
+    assert [set(served[start : start + 3]) for start in range(0, 15, 3)] == [set(chunks)] * 5
+    # A department that comes late does not wait for the rest of the large one.
+    late = add_item(database, add_job(database))
+    assert claim(database).item_id == late
+
+
 LONG_AGO = timedelta(hours=1)
 
 

@@ -7,9 +7,9 @@ study may hold ten thousand. Refuses to load pictures or to know what is shown o
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from db.jobs import Job, JobSlice
@@ -80,24 +80,51 @@ def strip(
     checkpoint_id: uuid.UUID | None,
     visible: ColumnElement[bool],
     window: Window,
+    series: Sequence[tuple[uuid.UUID, int]],
 ) -> Strip:
-    """Finds the page; one beyond the end is the last one."""
-    query = (
-        select(Instance.id)
-        .join(Series, Series.id == Instance.series_id)
-        .outerjoin(Prediction, _result(checkpoint_id))
-        .where(Instance.study_id == study_id, visible, _shown(window.show, checkpoint_id))
-    )
+    """Finds the page; one beyond the end is the last one.
+
+    Args:
+        session: For reading.
+        study_id: The study.
+        checkpoint_id: Whose results count.
+        visible: Condition on `Instance`.
+        window: Which slices.
+        series: Every series of the study in the order of `ORDER`, with how many visible slices it has.
+    """
+    query = select(Instance.id).join(Series, Series.id == Instance.series_id)
     if window.alone:
-        found = session.scalars(query.where(Instance.id == window.holding)).all() if window.holding else []
+        of_study = (Instance.study_id == study_id, visible, Instance.id == window.holding)
+        found = session.scalars(query.where(*of_study)).all() if window.holding else []
         return Strip(found, 1, 1, len(found))
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    pages = max(1, -(-total // PAGE_SLICES))
-    number = window.number
-    if number is None and window.holding and pages > 1:
-        number = _page_of(session, query, window.holding)
-    number = min(max(1, number or 1), pages)
-    ids = session.scalars(query.order_by(*ORDER).limit(PAGE_SLICES).offset((number - 1) * PAGE_SLICES)).all()
+    if window.show != "all":
+        query = query.outerjoin(Prediction, _result(checkpoint_id))
+        query = query.where(Instance.study_id == study_id, visible, _shown(window.show, checkpoint_id))
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        pages, number = _bounded(total, window.number)
+        ids = session.scalars(query.order_by(*ORDER).limit(PAGE_SLICES).offset((number - 1) * PAGE_SLICES)).all()
+        return Strip(ids, number, pages, total)
+    total = sum(slices for _, slices in series)
+    wanted = window.number
+    if wanted is None and window.holding and total > PAGE_SLICES:
+        wanted = _page_of(session, window.holding, visible, series)
+    pages, number = _bounded(total, wanted)
+    # Only the series that reach into the page are read and sorted.
+    before, start = 0, (number - 1) * PAGE_SLICES
+    reaching: list[uuid.UUID] = []
+    skipped = 0
+    for series_id, slices in series:
+        if before + slices <= start:
+            skipped += slices
+        elif before < start + PAGE_SLICES:
+            reaching.append(series_id)
+        before += slices
+    ids = session.scalars(
+        query.where(Instance.series_id.in_(reaching), visible)
+        .order_by(*ORDER)
+        .limit(PAGE_SLICES)
+        .offset(start - skipped)
+    ).all()
     return Strip(ids, number, pages, total)
 
 
@@ -129,11 +156,31 @@ def without_answer(
     )
 
 
-def _page_of(session: Session, query: Select[Any], slice_id: uuid.UUID) -> int | None:
-    """The page on which a slice of the query is; None when it is not among them."""
-    placed = query.add_columns(func.row_number().over(order_by=ORDER).label("place")).subquery()
-    place = session.scalar(select(placed.c.place).where(placed.c.id == slice_id))
-    return None if place is None else (place - 1) // PAGE_SLICES + 1
+def _bounded(total: int, wanted: int | None) -> tuple[int, int]:
+    """(pages, the wanted page as far as there is one)."""
+    pages = max(1, -(-total // PAGE_SLICES))
+    return pages, min(max(1, wanted or 1), pages)
+
+
+def _page_of(
+    session: Session, slice_id: uuid.UUID, visible: ColumnElement[bool], series: Sequence[tuple[uuid.UUID, int]]
+) -> int | None:
+    """The page on which a slice is; None when it is none of these series."""
+    found = session.execute(
+        select(Instance.series_id, Instance.sort_key, Instance.path, Instance.frame_index).where(
+            Instance.id == slice_id
+        )
+    ).one_or_none()
+    place = 0
+    for series_id, slices in series:
+        if found is not None and series_id == found.series_id:
+            earlier = tuple_(Instance.sort_key, Instance.path, Instance.frame_index) < tuple_(
+                found.sort_key, found.path, found.frame_index
+            )
+            place += session.scalar(select(func.count()).where(Instance.series_id == series_id, visible, earlier)) or 0
+            return place // PAGE_SLICES + 1
+        place += slices
+    return None
 
 
 def _result(checkpoint_id: uuid.UUID | None) -> ColumnElement[bool]:

@@ -373,7 +373,7 @@ def study_view(
             most_suspicious = without_answer(session, study.id, checkpoint_id, visible)
         if window.holding is None and not window.alone:
             window = replace(window, holding=most_suspicious)
-        found = strip(session, study.id, checkpoint_id, visible, window)
+        found = strip(session, study.id, checkpoint_id, visible, window, [(row.series.id, row.slices) for row in rows])
         of_study = (Instance.id.in_(found.ids),)
     by_series = _slices(session, checkpoint, of_study)
     jobs = session.scalars(

@@ -54,8 +54,9 @@ def study(study_id: uuid.UUID) -> str:
     view: StudyView = context["view"]
     chosen = chosen_slice(view, request.args.get("slice", ""))
     patient_id = view.identity.patient_id if view.identity else ""
+    some_left = view.summary.left_out or any(row.untrained_left for row in view.rows)
     with services().database.read() as db:
-        context["left_out"] = choosing.left_out(db, study_id, view.checkpoint)
+        context["left_out"] = choosing.left_out(db, study_id, view.checkpoint) if some_left else {}
         others = [] if context["blind"] else views.other_studies(db, the_user().viewer, study_id, patient_id)
     return render_template("studies/study.html", chosen=chosen, others=others, **context, **decided(view, chosen))
 

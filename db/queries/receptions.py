@@ -86,6 +86,7 @@ def keep(session: Session, sender: Sender, study_uid: str, files: Sequence[Sent]
         How many of them are new; the others were there already, byte for byte.
     """
     key = group_key(sender, study_uid)
+    now = database_now(session)
     new = 0
     for sent in files:
         row = _open(session, sender, key, settings)
@@ -94,10 +95,8 @@ def keep(session: Session, sender: Sender, study_uid: str, files: Sequence[Sent]
             _complete(session, row, settings)
             row = _open(session, sender, key, settings)
         new += _add(session, row, sent)
-        now = database_now(session)
         row.received_at = now
-        _upload(session, row).expires_at = now + timedelta(seconds=settings.upload_expiry_s)
-        session.flush()
+    session.flush()
     return new
 
 
@@ -165,14 +164,22 @@ def _add(session: Session, row: Reception, sent: Sent) -> bool:
             break
         number += 1
         path = f"{sent.path} ({number})"
-    submissions.add_files(session, _upload(session, row), [Sent(path, sent.sha256, sent.size_bytes)])
+    session.add(
+        UploadFile(
+            upload_id=row.upload_id,
+            path=path,
+            path_digest=digest,
+            sha256=sent.sha256,
+            size_bytes=sent.size_bytes,
+        )
+    )
     row.files += 1
     row.size_bytes += sent.size_bytes
     return True
 
 
 def _complete(session: Session, row: Reception, settings: Settings) -> uuid.UUID:
-    upload = _upload(session, row)
+    upload = session.get_one(Upload, row.upload_id)
     submitted = submissions.complete(session, upload, max_attempts=settings.max_attempts)
     owner = session.get_one(User, upload.created_by_id)
     audit.record(
@@ -186,7 +193,3 @@ def _complete(session: Session, row: Reception, settings: Settings) -> uuid.UUID
     session.delete(row)
     session.flush()
     return submitted.job_id
-
-
-def _upload(session: Session, row: Reception) -> Upload:
-    return session.get_one(Upload, row.upload_id)

@@ -17,12 +17,17 @@ from tests.unit.imaging.dicom_files import mr, ramp
 MARK = "MARKED^NAME"
 
 
+def make_scanner(database: Database, name: str = "scanner") -> str:
+    """Makes the account that owns what devices send."""
+    with database.write() as session:
+        session.add(User(username=name, role=Role.SUBMITTER, password_hash="none"))
+    return name
+
+
 @pytest.fixture
 def scanner(database: Database) -> str:
     """The account that owns what devices send."""
-    with database.write() as session:
-        session.add(User(username="scanner", role=Role.SUBMITTER, password_hash="none"))
-    return "scanner"
+    return make_scanner(database)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from training import strangers
 from training.datasets import Dataset, Sample, read_dataset
 from training.guard import COVERAGE, Seen, fit, grey, see
 from training.markdown import percent, table, with_section
+from training.reference import reference
 from training.resampling import draw, interval
 from training.scoring import weights_digest
 from training.splits import read_split
@@ -90,6 +91,7 @@ def add_guard(
     record: dict[str, Any] = {
         "fitted_at": _now(),
         "validation": measure(artefact, guard, seen, of["validation"]),
+        "reference": reference(artefact, guard, seen),
         DEVELOPMENT: count_strangers(artefact, engine, guard, chain(*sets)),
     }
     if test:

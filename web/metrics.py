@@ -16,17 +16,21 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
 
 from config.queues import QUEUES
 from config.version import code_version
-from db.queries import heartbeats, operations, sweep_views
+from db.checkpoints import Checkpoint
+from db.queries import drift, heartbeats, operations, sweep_views
 from db.queries.checkpoints import serving
+from db.queries.drift import Judged
 from web.access import note_denial, public
 from web.problems import Problem
 from web.services import Services, from_this_machine, services
 
 blueprint = Blueprint("metrics", __name__)
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+DRIFT_PERIOD_S = 300.0
 _REGISTRY = "neurosight.metrics"
 
 
@@ -42,13 +46,21 @@ class _Own:
         self.answers = Counter(
             "neurosight_answers", "Answers by status class", (*labels, "status"), registry=self.registry
         )
+        self.week: tuple[float, str, Judged] | None = None
+        """When and of which model the last week was counted: it looks at many rows and changes slowly."""
 
 
 class _Stored(Collector):
     """The figures that the database knows."""
 
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
+    def __init__(self, parts: Services, own: _Own) -> None:
+        self._parts, self._own = parts, own
+
+    def _week(self, db: Session, model: Checkpoint) -> Judged:
+        known = self._own.week
+        if known is None or known[1] != model.digest or time.monotonic() - known[0] > DRIFT_PERIOD_S:
+            known = self._own.week = (time.monotonic(), model.digest, drift.last_week(db, model))
+        return known[2]
 
     def collect(self) -> Iterator[Metric]:
         """Asks the database once for each scrape."""
@@ -63,6 +75,7 @@ class _Stored(Collector):
             trainers = sweep_views.training_workers(db, worker_age_s=settings.worker_ready_age_s)
             predictions = operations.predictions_by_class(db)
             model = serving(db)
+            week = self._week(db, model) if model else None
         waiting = GaugeMetricFamily("neurosight_queue_waiting", "Work items that wait", labels=("queue",))
         running = GaugeMetricFamily("neurosight_queue_running", "Work items being done", labels=("queue",))
         oldest = GaugeMetricFamily("neurosight_queue_oldest_wait_seconds", "Age of the oldest", labels=("queue",))
@@ -87,6 +100,19 @@ class _Stored(Collector):
         for class_name, digest, count in predictions:
             made.add_metric((class_name, digest[:12]), count)
         yield made
+        if week is not None:
+            moved = GaugeMetricFamily(
+                "neurosight_drift_index",
+                "Stability index of the serving model's last seven days against its validation slices",
+                labels=("measure",),
+            )
+            for measure, index in week.indexes.items():
+                if index is not None:
+                    moved.add_metric((measure,), index)
+            yield moved
+            share = GaugeMetricFamily("neurosight_abstained_share", "Share of the last seven days without an answer")
+            share.add_metric((), week.abstained / week.slices if week.slices else 0.0)
+            yield share
         info = GaugeMetricFamily("neurosight_info", "Version and serving checkpoint", labels=("version", "checkpoint"))
         info.add_metric((code_version(), model.digest[:12] if model else ""), 1)
         yield info
@@ -115,8 +141,8 @@ def metrics() -> Response:
             403, "metrics", "Metrics are shown to this machine, or to who sends the metrics token as a bearer token."
         )
     stored = CollectorRegistry()
-    stored.register(_Stored(parts))
     own: _Own = _own()
+    stored.register(_Stored(parts, own))
     return Response(generate_latest(stored) + generate_latest(own.registry), content_type=CONTENT_TYPE_PLAIN_1_0_0)
 
 

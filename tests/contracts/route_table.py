@@ -220,5 +220,6 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", "/admin/peers/<uuid:peer_id>/try"): ADMIN,
     ("POST", "/admin/peers/<uuid:peer_id>/automatic"): ADMIN,
     ("POST", "/admin/peers/<uuid:peer_id>/remove"): ADMIN,
+    ("GET", "/admin/drift"): ADMIN,
     ("GET", "/admin/audit"): ADMIN,
 }

@@ -74,6 +74,7 @@ class World:
             "/password": Role.SUBMITTER,
             "/admin/users": Role.ADMIN,
             "/admin/audit": Role.ADMIN,
+            "/admin/drift": Role.ADMIN,
         }
 
 

@@ -185,7 +185,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.MODALITY: "This DICOM image is of modality %(found)s; only %(accepted)s is analysed.",
         Reason.TRANSFER_SYNTAX: "This DICOM image is stored in the transfer syntax %(found)s, which is not read; export it uncompressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE.",
         Reason.NOT_DEIDENTIFIABLE: "This picture (%(found)s) is of a form from which what else the file says cannot be taken out; save it as PNG.",
-        Reason.BURNED_IN_TEXT: "A name may be written into the pixels of this image (a secondary capture, or the header says so), and files are de-identified here; send the scanner's own images.",
+        Reason.BURNED_IN_TEXT: "A name may be written into the pixels of this image (its header says so, it is a secondary capture, or letters were seen in it), and files are de-identified here; send the scanner's own images.",
         Reason.ZIP_METHOD: "This archive entry is packed by method %(found)s, which is not opened; pack the study as an ordinary zip (deflate).",
         Reason.TRUNCATED: "This %(found)s file ends too early, a part of the picture is missing; export or copy it again.",
         Reason.DAMAGED: "This %(found)s file is damaged and cannot be read in full; export or copy it again.",

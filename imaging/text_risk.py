@@ -1,7 +1,7 @@
 """Whether a name may be written into a picture's pixels, as far as its header tells.
 
-This module owns the signs. It refuses to look at pixels, and to call a picture clean: a header that says nothing is no
-proof.
+This module owns the signs. It refuses to look at pixels itself, and to call a picture clean: a header that says nothing
+is no proof.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class TextRisk(StrEnum):
     """Burned In Annotation (0028,0301) says so."""
     CAPTURE = "capture"
     """A secondary capture, a scanned film or a picture of a screen."""
+    SEEN = "seen"
+    """Letters were seen in the pixels (`imaging.text_seen`)."""
 
 
 _SCREENS = frozenset({"SCREEN SAVE", "SCREENSAVE", "SCREEN CAPTURE"})

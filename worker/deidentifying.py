@@ -13,7 +13,8 @@ from config.settings import Settings
 from imaging.decoders import Decoders
 from imaging.frames import ImageInfo
 from imaging.outcomes import Reason, RejectedFile
-from imaging.text_risk import text_risk
+from imaging.text_risk import TextRisk, text_risk
+from imaging.text_seen import text_seen
 from worker.grouping import PLANE_FOLDERS
 
 FOLDER, FILE = "folder", "file"
@@ -68,11 +69,26 @@ class Deidentifier:
         new.write_bytes(data)
         return new, hashlib.sha256(data).hexdigest(), len(data)
 
-    def check(self, info: ImageInfo) -> None:
-        """Refuses an image in whose pixels a name may be written, unless the settings accept those.
+    def text_risk(self, info: ImageInfo, path: Path) -> str:
+        """Judges whether a name may be written into the pixels: by the header, and by a look at some frames.
+
+        Args:
+            info: What is known of the file.
+            path: The file.
+
+        Returns:
+            A value of `TextRisk`; empty: no sign of it.
 
         Raises:
-            RejectedFile: It is one.
+            RejectedFile: There is a sign, and the settings refuse such images.
         """
-        if self._refuses_text and text_risk(info) is not None:
+        risk = text_risk(info)
+        # A header that says that there is none is not believed here: in this mode nobody looks at the picture again.
+        if risk is None:
+            wanted = sorted({0, info.frames // 2, info.frames - 1})
+            frames = self._decoders.read_pixels([(path, index) for index in wanted])
+            if any(not isinstance(frame, RejectedFile) and text_seen(frame) for frame in frames):
+                risk = TextRisk.SEEN
+        if risk is not None and self._refuses_text:
             raise RejectedFile(Reason.BURNED_IN_TEXT)
+        return risk or ""

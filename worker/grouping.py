@@ -20,7 +20,6 @@ from db.queries.intake import FileLine, PlannedFile, PlannedSeries, PlannedSlice
 from imaging.frames import DicomFacts, Identity, ImageInfo
 from imaging.geometry import anatomical_key
 from imaging.sequence import guess
-from imaging.text_risk import text_risk
 
 PLANE_FOLDERS = {
     "axial": "axial", "ax": "axial", "transverse": "axial", "transversal": "axial", "tra": "axial",
@@ -41,6 +40,8 @@ class FoundImage:
     line: FileLine
     sha256: str
     info: ImageInfo
+    text_risk: str = ""
+    """Why a name may be written into its pixels, a value of `imaging.text_risk.TextRisk`; empty: no sign of it."""
 
 
 def plan(images: Sequence[FoundImage], default_title: str) -> list[PlannedStudy]:
@@ -140,7 +141,7 @@ def _series(key: str, images: Sequence[FoundImage]) -> PlannedSeries:
             kind=image.info.kind.value,
             sop_instance_uid=image.info.dicom.sop_instance_uid if image.info.dicom else None,
             instance_number=_number(image.info.dicom.instance_number if image.info.dicom else None),
-            text_risk=text_risk(image.info) or "",
+            text_risk=image.text_risk,
             slices=tuple(
                 PlannedSlice(
                     frame_index=frame,

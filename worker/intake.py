@@ -29,6 +29,7 @@ from db.states import JobState
 from imaging.collect import Collected, collect
 from imaging.geometry import natural_key
 from imaging.outcomes import Outcome, Reason, RejectedFile
+from imaging.text_risk import text_risk
 from worker.context import Context
 from worker.deidentifying import Deidentifier
 from worker.faults import Fatal, Transient
@@ -155,13 +156,12 @@ def _inspect(
     if rejection is None and collected.local_path is not None:
         try:
             info = context.decoders.inspect(collected.local_path)
-            if without is not None:
-                without.check(info)
+            risk = "" if without is None else without.text_risk(info, collected.local_path)
         except RejectedFile as error:
             rejection = error
         else:
             line = _line(collected, sequence, Outcome.ACCEPTED.value, Reason.ACCEPTED.value, {})
-            return FoundImage(line, collected.sha256, info)
+            return FoundImage(line, collected.sha256, info, risk or text_risk(info) or "")
     if rejection is None:
         raise ValueError("a collected file has neither a path nor a rejection; expected one of them")
     if rejection.reason is Reason.FILE_ACCESS:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from sqlalchemy import select
@@ -92,6 +94,7 @@ def study() -> dict[str, bytes]:
         f"{MARK}^JANE/{MARK} screen.dcm": image(4, **capture),
         f"{MARK}^JANE/{MARK} cut off.dcm": image(5)[:-300],
         f"{MARK}^JANE/pictures/axial/{MARK}.png": png.getvalue(),
+        f"{MARK}^JANE/pictures/axial/{MARK} named.png": named(),
         f"{MARK}.zip": archive.getvalue(),
     }
 
@@ -126,15 +129,16 @@ def test_nothing_of_the_patient_is_kept(work: Settings, context: Context, databa
         ("folder 1/file 2", "text"),
         ("folder 3/file 3", "accepted"),
         ("folder 3/file 4", "accepted"),
-        ("folder 3/folder 4/axial/file 5", "accepted"),
-        ("folder 3/file 6", "pixel_data_short"),
-        ("folder 3/file 7", "burned_in_text"),
+        ("folder 3/folder 4/axial/file 5", "burned_in_text"),
+        ("folder 3/folder 4/axial/file 6", "accepted"),
+        ("folder 3/file 7", "pixel_data_short"),
+        ("folder 3/file 8", "burned_in_text"),
     ]
     kept = texts(database)
     for word in (MARK, "19700203", "20240229", "1.2.826.7"):
         assert word not in kept, word
     blobs = BlobStore(work.resolved_blob_url)
-    assert retention.remove_bytes(database, blobs, unused_for_s=-1) == 6
+    assert retention.remove_bytes(database, blobs, unused_for_s=-1) == 7
     assert len(contents(work)) == 4
     for data in contents(work):
         for word in (MARK, "19700203", "20240229", "1.2.826.7"):
@@ -158,16 +162,25 @@ def test_nothing_of_the_patient_is_kept(work: Settings, context: Context, databa
     assert reasons.count("sent_before") == 4, "the same files are not recognised"
 
 
+def named() -> bytes:
+    """A picture with a name written into it."""
+    shown = cv2.imdecode(np.frombuffer(picture(2, 256), np.uint8), cv2.IMREAD_GRAYSCALE)
+    cv2.putText(shown, "ROE JANE 1970", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1, cv2.LINE_AA)
+    return bytes(cv2.imencode(".png", shown)[1])
+
+
 def test_images_with_text_are_taken_when_the_settings_say_so_and_marked(work: Settings, database: Database) -> None:
     context = context_for(work.model_copy(update={"deidentify_burned_in": "accept"}), QUEUES)
     try:
-        job_id = submit(database, work, {"a.dcm": image(1, BurnedInAnnotation="YES"), "b.dcm": image(2)})
+        job_id = submit(
+            database, work, {"a.dcm": image(1, BurnedInAnnotation="YES"), "b.dcm": image(2), "c.png": named()}
+        )
         assert turn(context, 60)
     finally:
         context.close()
-    assert [reason for _, reason in lines(database, job_id)] == ["accepted", "accepted"]
+    assert [reason for _, reason in lines(database, job_id)] == ["accepted"] * 3
     with database.read() as session:
-        assert sorted(session.scalars(select(Instance.text_risk))) == ["", "declared"]
+        assert sorted(session.scalars(select(Instance.text_risk))) == ["", "declared", "seen"]
 
 
 def test_what_never_came_to_be_opened_is_forgotten_too(work: Settings, database: Database) -> None:
@@ -177,7 +190,7 @@ def test_what_never_came_to_be_opened_is_forgotten_too(work: Settings, database:
     with Housekeeper(work) as keeper:
         keeper.erase()
     assert MARK not in texts(database)
-    assert retention.remove_bytes(database, BlobStore(work.resolved_blob_url), unused_for_s=-1) == 6
+    assert retention.remove_bytes(database, BlobStore(work.resolved_blob_url), unused_for_s=-1) == 7
     assert contents(work) == []
     with database.write() as session:
         assert settle.retry(session, job_id, work) == []

@@ -455,7 +455,9 @@ class Slice(Schema):
     columns = fields.Integer(required=True)
     text_risk = fields.String(
         required=True,
-        metadata={"description": "Why a name may be written into the pixels: `declared`, `capture`; empty: no sign"},
+        metadata={
+            "description": "Why a name may be written into the pixels: `declared`, `capture`, `seen`; empty: no sign"
+        },
     )
     state = fields.String(required=True)
     failure = fields.Nested(Explained, allow_none=True, required=True)

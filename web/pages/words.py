@@ -101,6 +101,7 @@ TEXT_RISKS = {
     TextRisk.CAPTURE: lazy_gettext(
         "A name may be written into the pixels: this is a picture of a screen, a film or another program."
     ),
+    TextRisk.SEEN: lazy_gettext("A name may be written into the pixels: something in them looks like letters."),
 }
 AUDIT_OUTCOMES = {
     audit.OK: lazy_gettext("done"),

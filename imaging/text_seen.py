@@ -35,7 +35,7 @@ def text_seen(pixels: Pixels) -> bool:
     strokes = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((_STROKE, _STROKE), np.uint8))
     _, found = cv2.threshold(strokes, _CONTRAST, 255, cv2.THRESH_BINARY)
     count, _, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
-    return count > LETTERS and _row_of_letters(stats[1:])
+    return count > LETTERS and _row_of_letters(stats[1:].astype(np.int32))
 
 
 def _row_of_letters(stats: NDArray[np.int32]) -> bool:

@@ -165,6 +165,7 @@ def test_nothing_of_the_patient_is_kept(work: Settings, context: Context, databa
 def named() -> bytes:
     """A picture with a name written into it."""
     shown = cv2.imdecode(np.frombuffer(picture(2, 256), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert shown is not None
     cv2.putText(shown, "ROE JANE 1970", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1, cv2.LINE_AA)
     return bytes(cv2.imencode(".png", shown)[1])
 

@@ -87,6 +87,40 @@ def store_scp(folder: Path, *options: str, port: int = 0) -> Iterator[StoreScp]:
 
 
 @dataclass
+class QueryScp:
+    """dcmtk's dcmqrscp: it stores, finds, and hands out by C-GET."""
+
+    port: int
+
+    @property
+    def address(self) -> str:
+        """For an admin's form."""
+        return f"QRSCP@127.0.0.1:{self.port}"
+
+    def fill(self, folder: Path, *options: str) -> None:
+        """Stores every file of a folder in it."""
+        command = ["storescu", *options, "-aec", "QRSCP", "127.0.0.1", str(self.port), "+sd", str(folder)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def query_scp(folder: Path) -> Iterator[QueryScp]:
+    """An empty dcmqrscp."""
+    need("dcmqrscp", "dcmtk")
+    port, storage = free_port(), folder / "qrscp"
+    storage.mkdir(parents=True)
+    configuration = folder / "dcmqrscp.cfg"
+    configuration.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nQRSCP {storage} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    with process(["dcmqrscp", "+xr", "--config", configuration], port, folder / "dcmqrscp.log"):
+        yield QueryScp(port)
+
+
+@dataclass
 class Orthanc:
     """An Orthanc with its DICOMweb plugin; user `tester`."""
 
@@ -105,15 +139,15 @@ class Orthanc:
         """The root of its DICOMweb service."""
         return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
-    def ask(self, path: str) -> Any:
+    def ask(self, path: str, body: bytes | None = None) -> Any:
         """Its own REST API, JSON."""
-        return json.loads(self.get(path))
+        return json.loads(self.get(path, body))
 
-    def get(self, path: str) -> bytes:
-        """Its own REST API."""
+    def get(self, path: str, body: bytes | None = None) -> bytes:
+        """Its own REST API; a body is posted."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=20)
         proof = "Basic " + base64.b64encode(self.SECRET.encode()).decode()
-        connection.request("GET", path, headers={"Authorization": proof})
+        connection.request("POST" if body else "GET", path, body=body, headers={"Authorization": proof})
         answer = connection.getresponse()
         data = answer.read()
         connection.close()

@@ -74,6 +74,17 @@ FURTHER: Mapping[str, str] = {
     "sending_cancelled": "Stopped by a user. What the archive had received by then, it keeps.",
     "exchange_failed": "The exchange with the archive failed on every attempt. The log of the transfer worker says "
     "where.",
+    "number_not_found": "The archive knows no study under this accession number.",
+    "study_empty": "The archive knows the study but lists no instance of it.",
+    "search_refused": "The archive refused the search (%(status)s).",
+    "instances_missing": "Fetched %(fetched)s of %(expected)s instances that the archive lists; these are analysed. "
+    "Try again for the others.",
+    "nothing_fetched": "The archive lists instances but hands none of them over.",
+    "requester_gone": "Whoever asked for this has no account any more.",
+    "retrieval_cancelled": "Stopped by a user before everything was fetched.",
+    "study_too_many_files": "The study has more instances than the %(limit)s files that one submission may have.",
+    "study_too_large": "The study is larger than the %(limit)s bytes that one submission may have.",
+    "off_peak": "Waits for off-peak hours.",
     "no_results": "There are no results of this study any more.",
     "withdrawn": "The model behind these results was withdrawn; they do not go out as DICOM.",
     "too_many_slices": "The study has %(slices)s slices with results; at most %(limit)s go into one DICOM export.",

@@ -33,6 +33,7 @@ from db.queries import (
     housekeeping,
     imports,
     receptions,
+    retrievals,
     standings,
 )
 from db.session import Database
@@ -187,6 +188,7 @@ class Housekeeper:
             failures = housekeeping.forget_login_failures(session, max(86_400.0, 2.0 * settings.login_pause_s))
             accounts.forget_old_sessions(session, settings.session_absolute_s)
             stragglers = housekeeping.settle_stragglers(session)
+            retrievals.forget_numbers(session)
             items = housekeeping.forget_finished_items(session, FORGET_ITEMS_S)
         spooled = self._blobs.sweep_spool(settings.upload_expiry_s, time.time())
         states = self._forget_states()

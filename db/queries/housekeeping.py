@@ -21,6 +21,7 @@ from config.queues import (
     TASK_PLAN_SWEEP,
     TASK_REGISTER_DATASET,
     TASK_REPRODUCE,
+    TASK_RETRIEVE,
     TASK_SEND,
     TASK_TRAIN,
 )
@@ -29,7 +30,7 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.datasets import DatasetSample
 from db.jobs import Job, JobSlice, WorkItem
-from db.queries import audit, claims, classify, comparisons, datasets, imports, sendings, settle, training
+from db.queries import audit, claims, classify, comparisons, datasets, imports, retrievals, sendings, settle, training
 from db.queries.claims import Claim
 from db.receptions import Reception
 from db.registry import CheckpointImport
@@ -119,6 +120,8 @@ def settle_dead(session: Session, item: WorkItem, code: str, detail: dict[str, A
         comparisons.failed(session, uuid.UUID(str(item.arguments["comparison_id"])), code, detail)
     elif item.task == TASK_IMPORT:
         imports.import_failed(session, uuid.UUID(str(item.arguments["import_id"])), code, detail)
+    elif item.task == TASK_RETRIEVE:
+        retrievals.given_up(session, item, code)
     elif item.task == TASK_SEND:
         sendings.given_up(session, item, code)
     elif item.task == TASK_REPRODUCE:

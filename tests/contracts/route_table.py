@@ -14,8 +14,8 @@ class Row:
 
     Attributes:
         role: Least role; None: everybody.
-        kind: What the address names: `job`, `study`, `slice`, `prediction` (its sender and all clinicians may see it),
-            `upload`, `token` (its owner alone), `user` (any), or empty.
+        kind: What the address names: `job`, `study`, `slice`, `prediction`, `retrieval` (its sender and all clinicians
+            may see it), `upload`, `token` (its owner alone), `user` (any), or empty.
     """
 
     role: Role | None
@@ -25,6 +25,7 @@ class Row:
 EVERYBODY, SUBMITTER, CLINICIAN, ADMIN = Row(None), Row(Role.SUBMITTER), Row(Role.CLINICIAN), Row(Role.ADMIN)
 JOB, STUDY, SLICE, PREDICTION = (Row(Role.SUBMITTER, kind) for kind in ("job", "study", "slice", "prediction"))
 UPLOAD, TOKEN = Row(Role.SUBMITTER, "upload"), Row(Role.SUBMITTER, "token")
+RETRIEVAL = Row(Role.SUBMITTER, "retrieval")
 USER = Row(Role.ADMIN, "user")
 
 API = "/api/v1"
@@ -109,6 +110,10 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("GET", f"{API}/studies/<uuid:study_id>/fhir.json"): STUDY,
     ("GET", f"{API}/studies/<uuid:study_id>/dicom.zip"): Row(Role.CLINICIAN, "study"),
     ("GET", f"{API}/peers"): SUBMITTER,
+    ("POST", f"{API}/retrievals"): SUBMITTER,
+    ("GET", f"{API}/retrievals/<uuid:retrieval_id>"): RETRIEVAL,
+    ("POST", f"{API}/retrievals/<uuid:retrieval_id>/again"): RETRIEVAL,
+    ("POST", f"{API}/retrievals/<uuid:retrieval_id>/stop"): RETRIEVAL,
     ("GET", f"{API}/studies/<uuid:study_id>/sendings"): Row(Role.CLINICIAN, "study"),
     ("POST", f"{API}/studies/<uuid:study_id>/sendings"): Row(Role.CLINICIAN, "study"),
     ("GET", f"{API}/studies/<uuid:study_id>/sendings/<uuid:sending_id>"): Row(Role.CLINICIAN, "study"),
@@ -215,6 +220,11 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", "/admin/users/<uuid:user_id>/enable"): USER,
     ("POST", "/admin/users/<uuid:user_id>/password"): USER,
     ("POST", "/admin/users/<uuid:user_id>/role"): USER,
+    ("GET", "/retrievals"): SUBMITTER,
+    ("POST", "/retrievals"): SUBMITTER,
+    ("GET", "/retrievals/<uuid:retrieval_id>"): RETRIEVAL,
+    ("POST", "/retrievals/<uuid:retrieval_id>/again"): RETRIEVAL,
+    ("POST", "/retrievals/<uuid:retrieval_id>/stop"): RETRIEVAL,
     ("GET", "/admin/peers"): ADMIN,
     ("POST", "/admin/peers"): ADMIN,
     ("POST", "/admin/peers/<uuid:peer_id>/try"): ADMIN,

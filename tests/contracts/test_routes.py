@@ -12,7 +12,7 @@ from config.queues import TASK_EXPORT_RUN
 from config.settings import Settings
 from db.checkpoints import Checkpoint
 from db.datasets import DatasetSample
-from db.exchange import Content, Peer, PeerKind, Sending
+from db.exchange import Content, Peer, PeerKind, Retrieval, Sending
 from db.jobs import Job
 from db.predictions import Prediction
 from db.queries import accounts, imports, promotions
@@ -123,6 +123,10 @@ class Objects:
             db.add(peer)
             db.flush()
             self.peer = peer.id
+            listed = Retrieval(peer_id=peer.id, peer_name=peer.name, requested_by_id=self.ann.id)
+            db.add(listed)
+            db.flush()
+            self.retrieval = listed.id
             sent = Sending(
                 study_id=uuid.UUID(self.study),
                 peer_id=peer.id,
@@ -140,7 +144,7 @@ class Objects:
     def address(self, rule: str) -> str:
         """The rule with ann's objects."""
         mine = ("job", "study", "slice", "prediction", "reproduction", "upload", "token", "user")
-        for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset", "peer", "sending"):
+        for name in (*mine, "checkpoint", "sweep", "run", "mistake", "dataset", "peer", "sending", "retrieval"):
             rule = rule.replace(f"<uuid:{name}_id>", str(getattr(self, name)))
         rule = rule.replace("<uuid:import_id>", str(self.taken_in)).replace("<int:sequence>", "0")
         rule = rule.replace("<string:study_uid>", "2.25.1")
@@ -152,7 +156,7 @@ def may_see(who: Person, row: Row) -> bool:
     """Whether somebody may see ann's object of this row."""
     if row.kind in ("upload", "token"):
         return who.username == "ann"
-    if row.kind in ("job", "study", "slice", "prediction"):
+    if row.kind in ("job", "study", "slice", "prediction", "retrieval"):
         return who.username == "ann" or who.role.includes(Role.CLINICIAN)
     return True
 

@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from db.exchange import Content, ObjectState, PeerKind
-from db.states import RequestState
+from db.states import Priority, RequestState
 
 
 class Peer(Schema):
@@ -67,3 +67,44 @@ class SendingList(Schema):
     """The sendings of a study, the newest first."""
 
     sendings = fields.List(fields.Nested(Sending), required=True)
+
+
+class NewRetrieval(Schema):
+    """Which studies shall be fetched, and where from."""
+
+    peer_id = fields.UUID(required=True)
+    accession_numbers = fields.List(
+        fields.String(validate=validate.Length(1, 64)), required=True, validate=validate.Length(1, 500)
+    )
+    title = fields.String(load_default="", validate=validate.Length(max=200))
+    priority = fields.Enum(
+        Priority,
+        by_value=True,
+        load_default=Priority.NORMAL,
+        metadata={"description": "Of the jobs; `off_peak` also fetches at off-peak hours only"},
+    )
+
+
+class RetrievalLine(Schema):
+    """One accession number and what became of it."""
+
+    accession_number = fields.String(required=True, metadata={"description": "Empty when it was forgotten"})
+    state = fields.Enum(RequestState, by_value=True, required=True)
+    code = fields.String(required=True, metadata={"description": "Why it failed, or why it waits; may be empty"})
+    reason = fields.String(required=True)
+    studies = fields.Integer(required=True, metadata={"description": "Studies the archive knows under the number"})
+    expected = fields.Integer(required=True, metadata={"description": "Instances that the archive lists"})
+    fetched = fields.Integer(required=True)
+    jobs = fields.List(fields.UUID(), required=True)
+
+
+class Retrieval(Schema):
+    """A list of accession numbers."""
+
+    id = fields.UUID(required=True)
+    peer_name = fields.String(required=True)
+    title = fields.String(required=True)
+    priority = fields.Enum(Priority, by_value=True, required=True)
+    created_at = fields.AwareDateTime(required=True)
+    waiting = fields.Boolean(required=True)
+    lines = fields.List(fields.Nested(RetrievalLine), required=True)

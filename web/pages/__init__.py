@@ -36,6 +36,7 @@ def init_app(app: Flask) -> None:
         peers,
         predictions,
         report,
+        retrievals,
         reviewing,
         runs,
         sendings,
@@ -76,6 +77,7 @@ def init_app(app: Flask) -> None:
         runs,
         admin,
         peers,
+        retrievals,
         help_pages,
     ):
         assert module.__name__.startswith("web.pages.")  # noqa: S101 - imported for its routes

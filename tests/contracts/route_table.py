@@ -232,4 +232,6 @@ ROUTES: dict[tuple[str, str], Row] = {
     ("POST", "/admin/peers/<uuid:peer_id>/remove"): ADMIN,
     ("GET", "/admin/drift"): ADMIN,
     ("GET", "/admin/audit"): ADMIN,
+    ("GET", "/admin/agreement"): ADMIN,
+    ("GET", "/admin/agreement.csv"): ADMIN,
 }

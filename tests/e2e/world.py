@@ -47,6 +47,8 @@ class World:
             f"/jobs/{self.mixed_job}": Role.CLINICIAN,
             f"/jobs/{self.failed_job}": Role.CLINICIAN,
             "/studies": Role.CLINICIAN,
+            "/worklist": Role.CLINICIAN,
+            "/worklist?state=all&order=newest": Role.CLINICIAN,
             f"/studies/{self.study}": Role.CLINICIAN,
             f"/predictions/{self.prediction}": Role.CLINICIAN,
             "/model": Role.SUBMITTER,
@@ -75,6 +77,7 @@ class World:
             "/admin/users": Role.ADMIN,
             "/admin/audit": Role.ADMIN,
             "/admin/drift": Role.ADMIN,
+            "/admin/agreement": Role.ADMIN,
         }
 
 

@@ -24,6 +24,7 @@ def init_app(app: Flask) -> None:
     from web.pages import (
         account,
         admin,
+        agreement,
         candidates,
         checkpoints,
         choosing,
@@ -76,6 +77,7 @@ def init_app(app: Flask) -> None:
         sweeps,
         runs,
         admin,
+        agreement,
         peers,
         retrievals,
         help_pages,

@@ -151,7 +151,7 @@
     mark();
     reveal(thumb);
     draw();
-    panel(thumb);
+    if (by("slice-facts").dataset.slice !== id) panel(thumb); // else a note that is being written would be lost
     if (record) {
       const query = new URLSearchParams(location.search); // it may name the model whose results are shown
       query.set("slice", id);

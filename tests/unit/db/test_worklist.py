@@ -4,10 +4,12 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
+from sqlalchemy import select
 
 from db.checkpoints import Checkpoint
 from db.predictions import Prediction
-from db.queries import reviews, standings, study_decisions, worklist
+from db.queries import agreement, reviews, standings, study_decisions, worklist
+from db.queries.agreement import Reading
 from db.queries.study_decisions import ChangedSince, GivenBefore, NotSigned
 from db.queries.worklist import Wanted
 from db.reviews import DecisionKind
@@ -169,3 +171,40 @@ def test_an_opinion_is_given_once_and_ends_no_sign_off(database: Database) -> No
         study_decisions.give_opinion(session, study, "glioma", by=carl)
     assert at(database, study).review_state == ReviewState.SIGNED
     standing_truth.assert_true(database)
+
+
+def test_agreement_is_counted_by_reading_and_what_is_open_is_left_out(database: Database) -> None:
+    study = a_study(database, [("glioma", 0.9), ("glioma", 0.8), ("no_tumor", 0.9)])
+    doubtful = a_study(database, [("glioma", 0.4)])
+    clara, carl = make_user(database, Role.CLINICIAN), make_user(database, Role.CLINICIAN)
+    with database.write() as session:
+        slices = session.scalars(select(Instance.id).where(Instance.study_id == study).order_by(Instance.path)).all()
+        for one, label in zip(slices, ("glioma", "meningioma", ""), strict=True):
+            reviews.decide(session, one, label, by=clara, seen=None)
+        session.scalars(select(Prediction).where(Prediction.instance_id == slices[1])).one().class_name = "meningioma"
+        reviews.decide(session, slices[2], "no_tumor", by=clara, seen=None)
+        reviews.decide(session, slices[1], "pituitary", by=clara, seen=None)
+        for one in (study, doubtful):
+            study_decisions.give_opinion(session, one, "no_tumor", by=carl)
+            row = standings.held(session, one)
+            assert row is not None
+            study_decisions.sign_off(session, one, "glioma", by=clara, version=row.version)
+    with database.read() as session:
+        (sliced,) = agreement.by_model(session, Reading.SLICES)
+        (signed,) = agreement.by_model(session, Reading.STUDIES)
+        (first,) = agreement.by_model(session, Reading.OPINIONS)
+        assert sliced.matrix == {("glioma", "glioma"): 1, ("no_tumor", "no_tumor"): 1, ("pituitary", "meningioma"): 1}
+        assert signed.matrix == {("glioma", "glioma"): 1}, "of the doubtful study the network said nothing firm"
+        assert first.matrix == {("no_tumor", "glioma"): 1}
+        assert [month.kappa.pairs for month in sliced.months] == [3]
+        assert sum(row["count"] for row in agreement.csv_rows(session)) == 5
+
+
+def test_kappa_by_hand() -> None:
+    found = agreement.kappa({("yes", "yes"): 20, ("yes", "no"): 5, ("no", "yes"): 10, ("no", "no"): 15})
+    assert (found.pairs, found.agreed, found.by_chance) == (50, 0.7, 0.5)  # 0.5 x 0.6 + 0.5 x 0.4
+    assert found.value == pytest.approx(0.4)
+    assert found.low == pytest.approx(0.146, abs=1e-3)
+    assert found.high == pytest.approx(0.654, abs=1e-3)
+    assert agreement.kappa({("a", "a"): 9}).value is None, "one class alone says nothing about chance"
+    assert agreement.kappa({}).pairs == 0

@@ -5,6 +5,7 @@ Refuses to decide what goes with a study: `db.queries.erasure` does.
 """
 
 import time
+from pathlib import Path
 
 from db.blobs import BlobStore
 from db.jobs import Job
@@ -38,6 +39,23 @@ def retain(database: Database, keep_days: int) -> int:
         done += 1
     with database.write() as session:
         return done + erasure.forget_empty_jobs(session, keep_days, limit=STUDIES_A_STEP)
+
+
+def remove_copies(folder: Path, keep_days: int) -> int:
+    """Removes copies of the database older than `keep_days`, which hold what was deleted since; 0 keeps all.
+
+    Args:
+        folder: Where the launcher puts a copy before it migrates.
+        keep_days: Age in days.
+
+    Returns:
+        How many were removed.
+    """
+    oldest = time.time() - keep_days * 86_400
+    old = [path for path in folder.glob("neurosight-*.db") if path.stat().st_mtime < oldest] if keep_days else []
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
 
 
 def forget_originals(database: Database, *, deidentify: bool) -> int:

@@ -10,7 +10,14 @@ import sys
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / "docker" / "secrets.env"
-NAMES = ("NEUROSIGHT_SECRET_KEY", "POSTGRES_PASSWORD", "BROKER_PASSWORD", "BLOB_ACCESS_KEY", "BLOB_SECRET_KEY")
+NAMES = (
+    "NEUROSIGHT_SECRET_KEY",
+    "NEUROSIGHT_PSEUDONYM_KEY",
+    "POSTGRES_PASSWORD",
+    "BROKER_PASSWORD",
+    "BLOB_ACCESS_KEY",
+    "BLOB_SECRET_KEY",
+)
 
 
 def render() -> str:

@@ -210,8 +210,9 @@ class Housekeeper:
         retention.forget_originals(self._database, deidentify=self._settings.deidentify)
         gone = retention.retain(self._database, self._settings.retention_days)
         blobs = retention.remove_bytes(self._database, self._blobs)
-        if gone or blobs:
-            log.info("erased", studies_and_jobs=gone, blobs=blobs)
+        copies = retention.remove_copies(self._settings.var_dir / "backups", self._settings.retention_days)
+        if gone or blobs or copies:
+            log.info("erased", studies_and_jobs=gone, blobs=blobs, copies=copies)
 
     def _forget_states(self) -> int:
         """Removes the states of sweeps that ended long ago, returns of how many; and artefacts unused for as long."""

@@ -63,6 +63,7 @@ def test_every_setting_named_exists() -> None:
 def test_the_settings_of_each_service_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets = dict(line.split("=", 1) for line in render().splitlines() if not line.startswith("#"))
     given = {**secrets, "DICOM_ALLOWED_PEERS": "MR1@10.0.0.5", "DICOM_USER": "scanner", "WATCH_USER": "scanner"}
+    given |= {"DEIDENTIFY": "true", "RETENTION_DAYS": "365"}
     for name in OUR_SERVICES:
         with monkeypatch.context() as inside:
             for key, value in SERVICES[name]["environment"].items():
@@ -79,7 +80,7 @@ def test_no_secret_has_a_default_and_all_are_drawn() -> None:
     optional = set(re.findall(r"\$\{(\w+):-", text))
     assert optional == {
         "COMMIT", "TRAINING_DATA", "TRAINING_WEIGHTS", "WATCH_DIR", "WATCH_USER",
-        "DICOM_ADDRESS", "DICOM_ALLOWED_PEERS", "DICOM_USER",
+        "DICOM_ADDRESS", "DICOM_ALLOWED_PEERS", "DICOM_USER", "DEIDENTIFY", "RETENTION_DAYS",
     }  # fmt: skip
     assert set(re.findall(r"\$\{(\w+):\?", text)) == used - optional
     drawn = dict(line.split("=", 1) for line in render().splitlines() if not line.startswith("#"))

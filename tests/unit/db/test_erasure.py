@@ -1,6 +1,7 @@
 """Deleting studies for good: what goes, what stays, what it waits for, on both databases."""
 
 import io
+import os
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -285,8 +286,14 @@ def test_what_is_old_goes_in_a_round_of_housekeeping(store: Store, settings: Set
     with Housekeeper(changed) as keeper:
         keeper.erase()
         assert store.count(Study) == 4, "0 days keep everything"
+    copies = [settings.var_dir / "backups" / f"neurosight-{name}.db" for name in ("0001-old", "0002-new")]
+    copies[0].parent.mkdir()
+    for copy in copies:
+        copy.write_bytes(b"x")
+    os.utime(copies[0], (past.timestamp(), past.timestamp()))
     with Housekeeper(changed.model_copy(update={"retention_days": 30})) as keeper:
         keeper.erase()
+    assert [copy.exists() for copy in copies] == [False, True]
     with store.database.read() as session:
         assert set(session.scalars(select(Study.title))) == {
             f"{MARK} {name}" for name in ("sent again", "running", "new")

@@ -18,6 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -43,6 +51,8 @@ COMMENT_LENGTH = 64
 # (result, source, diagnostic) of PS3.8 table 9-21.
 _CALLING_AE_UNKNOWN = (0x01, 0x01, 0x03)
 _CONGESTED = (0x02, 0x03, 0x01)
+
+_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +83,7 @@ class Listener:
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             assert context.abstract_syntax is not None  # noqa: S101 - a list of SOP classes
-            entity.add_supported_context(context.abstract_syntax, sorted(TRANSFER_SYNTAXES))
+            entity.add_supported_context(context.abstract_syntax, _transfer_syntaxes())
         bounds = Bounds(
             peers=self._peers,
             connections=2 * settings.dicom_max_associations,
@@ -210,6 +220,14 @@ class Listener:
 
     def _traffic(self, event: Event) -> Traffic:
         return self._server.traffic.setdefault(event.assoc, Traffic(event.assoc.requestor.address))
+
+
+def _transfer_syntaxes() -> list[str]:
+    """All that intake reads, the best first, for of those that a peer offers in one context the first is taken.
+
+    Explicit VR keeps the types of private elements; a peer that would compress with loss is not asked to.
+    """
+    return sorted(TRANSFER_SYNTAXES, key=lambda uid: (uid in _LOSSY, uid != ExplicitVRLittleEndian, uid))
 
 
 def _titles(association: Association) -> tuple[str, str]:

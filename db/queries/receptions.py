@@ -64,7 +64,10 @@ def service_user(session: Session, username: str) -> User:
     user = accounts.find_user(session, username)
     if user is None or user.disabled_at is not None:
         state = "does not exist" if user is None else "is disabled"
-        raise UnknownSender(f"the account {username!r} {state}; make one of the role submitter for the device")
+        raise UnknownSender(
+            f"the account {username!r} {state}; make one of the role submitter for the device "
+            f"(`python -m web accounts create {username}`)"
+        )
     if Role(user.role) is not Role.SUBMITTER:
         raise UnknownSender(f"the account {username!r} is of the role {user.role}; a device's must be submitter")
     return user

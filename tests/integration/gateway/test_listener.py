@@ -63,8 +63,8 @@ def test_what_dcmtk_sends_becomes_one_submission_a_study(
         assert [path for path, _ in sent_once] == [
             "2.25.1.1.dcm", "2.25.1.2.dcm", "2.25.1.3.dcm", "2.25.2.1.dcm", "2.25.2.2.dcm", "2.25.4.1.dcm",
         ]  # fmt: skip
-        assert listener.send("storescu", files=first)[0] == 0
-        assert listener.send("dcmsend", files=second)[0] == 0
+        assert listener.send("dcmsend", files=first)[0] == 0, "the same encoding is agreed on with another program"
+        assert listener.send("storescu", files=second)[0] == 0
         assert kept(database) == sent_once, "what is sent again is there once"
         status, said = listener.send("storescu", "-v", files=lost)
         assert "CannotUnderstand" in said

@@ -1,4 +1,4 @@
-"""The command line of training: `python -m training run|fit|sweep|guard`.
+"""The command line of training: `python -m training run|fit|sweep|guard|faithfulness`.
 
 Owns: arguments, logging, exit status. Refuses: to decide anything that belongs to the scenario.
 """
@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--no-test", action="store_true", help="leave the test part untouched")
     _add_folders(command)
     _add_guard(commands)
+    _add_faithfulness(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
@@ -68,6 +69,37 @@ def _add_guard(commands: Any) -> None:
     command.add_argument("--coverage", type=float, default=0.985, help="share of validation slices to be answered")
     command.add_argument("--test", action="store_true", help="measure on the test part too; logged")
     command.add_argument("--foreign", type=Path, nargs="+", default=[], metavar="DIR", help="pictures of other things")
+
+
+def _add_faithfulness(commands: Any) -> None:
+    command = commands.add_parser("faithfulness", help="measure whether a model's heatmaps tell the truth")
+    command.add_argument("--artefact", type=Path, required=True, metavar="FILE")
+    command.add_argument("--data", type=Path, required=True, help="folder with a manifest.csv that has tumour boxes")
+    command.add_argument("--split", type=Path, metavar="FILE", help="default: NAME.split.csv beside the artefact")
+    command.add_argument("--out", type=Path, required=True, help="folder of the results")
+    command.add_argument("--part", choices=("validation", "test"), default="validation", help="test is logged")
+    command.add_argument("--most", type=int, default=1000, metavar="N", help="most slices that are measured")
+    command.add_argument("--into", type=Path, metavar="FILE", help="write the artefact with the result in its card")
+
+
+def _faithfulness(options: argparse.Namespace) -> int:
+    import cv2
+
+    from training.faithfulness_report import report
+
+    cv2.setNumThreads(1)
+    found = report(
+        options.artefact,
+        options.data,
+        options.out,
+        split=options.split,
+        part=options.part,
+        most=options.most,
+        into=options.into,
+    )
+    served = found["pointing"]["served"]
+    print(f"{options.out}: peak in the box on {served['peak_in_box']:.1%} of {found['slices']} slices")
+    return 0
 
 
 def _guard(options: argparse.Namespace) -> int:
@@ -130,7 +162,11 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {"sweep": _sweep, "guard": _guard}
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "sweep": _sweep,
+    "guard": _guard,
+    "faithfulness": _faithfulness,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

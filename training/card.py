@@ -15,6 +15,8 @@ from training.calibration import BINS
 from training.markdown import percent, table
 from training.scenario import Scenario
 
+CALIBRATION = "Calibration"
+
 SOURCES: Mapping[str, str] = {
     "cheng2017": (
         "Jun Cheng, *brain tumor dataset*, figshare, 2017, doi:10.6084/m9.figshare.1512427, licensed under "
@@ -43,7 +45,7 @@ def write_card(scenario: Scenario, record: Mapping[str, Any], extras: Mapping[st
         _data(scenario, record),
         _training(scenario, record),
         _results(scenario, test) if test else "## Results on held-back patients\n\nThe test part was not scored.",
-        _calibration(record["calibration"]),
+        f"## {CALIBRATION}\n\n{calibration_section(record['calibration'])}",
         _shortcuts(extras["shortcuts"]) if extras.get("shortcuts") else "",
         _localisation(extras["localisation"]) if "localisation" in extras else "",
         _limits(scenario, record),
@@ -218,13 +220,16 @@ By patient (class with the highest mean probability over the patient's slices): 
 {table(("class", "patients", "right", "least share of right slices of any patient"), patients)}"""
 
 
-def _calibration(found: Mapping[str, Any]) -> str:
+def calibration_section(found: Mapping[str, Any]) -> str:
+    """The part about calibration, Markdown without its heading.
+
+    Args:
+        found: `temperature`, and `validation` and `test` of `training.calibration.report`, either of which may be None.
+    """
     parts = [part for part in ("validation", "test") if found[part]]
     rows = [(part, _span(found[part]["ece_before"]), _span(found[part]["ece_after"])) for part in parts]
     bins = [(b["count"], percent(b["probability"]), percent(b["accuracy"])) for b in found[parts[-1]]["reliability"]]
-    return f"""## Calibration
-
-Scores are divided by the temperature {found["temperature"]:.3f}, fitted on the validation part. Expected calibration error
+    return f"""Scores are divided by the temperature {found["temperature"]:.3f}, fitted on the validation part. Expected calibration error
 ({BINS} bins):
 
 {table(("part", "before", "after"), rows)}

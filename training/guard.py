@@ -47,12 +47,14 @@ class Seen:
 
     Attributes:
         features: float32 (n, c).
+        scores: float32 (n, k), before softmax or sigmoid.
         probabilities: float32 (n, K), calibrated.
         borders: float64 (n), of `border_level`.
         blanks: bool (n).
     """
 
     features: Float32
+    scores: Float32
     probabilities: Float32
     borders: npt.NDArray[np.float64]
     blanks: npt.NDArray[np.bool_]
@@ -79,6 +81,7 @@ def see(artefact: Artefact, engine: Engine, pictures: Iterable[Float32]) -> Seen
         outputs.append(engine.run(np.stack(waiting)[..., np.newaxis]))
     return Seen(
         np.concatenate([output.features for output in outputs]),
+        np.concatenate([output.scores for output in outputs]),
         np.concatenate([output.probabilities for output in outputs]),
         np.array(borders),
         np.array(blanks, bool),

@@ -22,7 +22,8 @@ from inference import artefact as artefacts
 from inference.artefact import Artefact
 from inference.engines import Engine, choose
 from inference.guard import Abstention, Guard
-from training import strangers
+from training import calibration, strangers
+from training.card import CALIBRATION, calibration_section
 from training.datasets import Dataset, Sample, read_dataset
 from training.guard import COVERAGE, Seen, fit, grey, see
 from training.markdown import percent, table, with_section
@@ -62,8 +63,8 @@ def add_guard(
         split: The split it was trained with; None: `NAME.split.csv` beside `source`.
         foreign: Folders of further pictures that are no brain MRI, for the held-back set.
         coverage: See `training.guard.fit`.
-        test: Whether to measure on the test part and the held-back strangers too; logged in `NAME.test-log.jsonl`
-            beside `target`.
+        test: Whether to measure on the test part and the held-back strangers too, and the calibration of both parts;
+            logged in `NAME.test-log.jsonl` beside `target`.
 
     Returns:
         The new digest.
@@ -83,10 +84,11 @@ def add_guard(
     }
     engine = choose("openvino", artefact, 1)
     guard, seen = fit(artefact, engine, dataset, of["train"], of["validation"], coverage)
-    sets = [
+    shipped = list(strangers.shipped_with_packages())
+    sets: list[Iterable[Stranger]] = [
         strangers.drawn(DEVELOPMENT),
         strangers.altered(_some(dataset, of["validation"])),
-        strangers.shipped_with_packages(),
+        shipped,
     ]
     record: dict[str, Any] = {
         "fitted_at": _now(),
@@ -94,19 +96,29 @@ def add_guard(
         "reference": reference(artefact, guard, seen),
         DEVELOPMENT: count_strangers(artefact, engine, guard, chain(*sets)),
     }
+    metrics = dict(artefact.manifest.metrics)
+    card = artefact.model_card
     if test:
-        _log_test(target.with_name(f"{target.stem}.test-log.jsonl"), artefact)
+        log_test(target.with_suffix(".test-log.jsonl"), artefact, "guard_test_scored_at")
         sets = [
             strangers.drawn(HELD_BACK),
             strangers.altered(_some(dataset, of["test"])),
-            strangers.of_folders(foreign, "other_packages"),
+            strangers.of_folders(foreign, "other_packages", shipped),
         ]
-        record["test"] = measure(artefact, guard, see(artefact, engine, grey(dataset, of["test"])), of["test"])
+        seen_test = see(artefact, engine, grey(dataset, of["test"]))
+        record["test"] = measure(artefact, guard, seen_test, of["test"])
+        metrics["calibration"] = {
+            "temperature": artefact.manifest.temperature,
+            "bins": calibration.BINS,
+            "validation": calibrated(artefact, seen, of["validation"]),
+            "test": calibrated(artefact, seen_test, of["test"]),
+        }
+        card = with_section(card, CALIBRATION, calibration_section(metrics["calibration"]))
         record[HELD_BACK] = count_strangers(artefact, engine, guard, chain(*sets))
     engine.close()
     guard = replace(guard, record=record)
-    card = with_section(artefact.model_card, SECTION, section(guard))
-    manifest = replace(artefact.manifest, members={}, guard=None)
+    card = with_section(card, SECTION, section(guard))
+    manifest = replace(artefact.manifest, members={}, guard=None, metrics=metrics)
     return artefacts.write(
         target, manifest, artefact.weights(), artefact.openvino_xml, artefact.openvino_bin, card, guard
     )
@@ -154,6 +166,13 @@ def measure(artefact: Artefact, guard: Guard, seen: Seen, samples: Sequence[Samp
                 for share in _CURVE
             ],
         }
+
+
+def calibrated(artefact: Artefact, seen: Seen, samples: Sequence[Sample]) -> dict[str, Any]:
+    """The calibration error of one part with its intervals over patients, and the reliability diagram."""
+    labels = np.array([artefact.manifest.class_names.index(sample.label) for sample in samples])
+    weights = draw(labels, [sample.patient for sample in samples], _RESAMPLES, 2026)
+    return calibration.report(seen.scores, labels, weights, artefact.manifest.temperature)
 
 
 def count_strangers(artefact: Artefact, engine: Engine, guard: Guard, found: Iterable[Stranger]) -> dict[str, Any]:
@@ -229,9 +248,16 @@ def _some(dataset: Dataset, samples: Sequence[Sample]) -> list[tuple[str, npt.ND
     return [(sample.file, picture) for sample, picture in zip(chosen, grey(dataset, chosen), strict=True)]
 
 
-def _log_test(path: Path, artefact: Artefact) -> None:
+def log_test(path: Path, artefact: Artefact, what: str) -> None:
+    """Writes down that the test part was looked at.
+
+    Args:
+        path: Log with a JSON object a line.
+        artefact: The model.
+        what: Name of the entry that holds the time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"guard_test_scored_at": _now(), "weights_sha256": weights_digest(artefact.weights())}
+    line = {what: _now(), "weights_sha256": weights_digest(artefact.weights())}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 

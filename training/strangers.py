@@ -57,6 +57,11 @@ class Stranger:
     name: str
     pixels: Float32
 
+    @property
+    def looks(self) -> bytes:
+        """What it looks like from afar: the same for one picture in several encodings."""
+        return np.round(cv2.resize(self.pixels, (16, 16), interpolation=cv2.INTER_AREA) * 12).astype(np.int8).tobytes()
+
 
 def drawn(part: str, each: int = 12) -> Iterator[Stranger]:
     """Generated pictures: `each` of every kind of a part; the same ones every time.
@@ -104,27 +109,27 @@ def shipped_with_packages() -> Iterator[Stranger]:
     yield from of_folders(folders, "packages")
 
 
-def of_folders(folders: Iterable[Path], kind: str) -> Iterator[Stranger]:
+def of_folders(folders: Iterable[Path], kind: str, known: Iterable[Stranger] = ()) -> Iterator[Stranger]:
     """Pictures of folders, the first frames of each file, each picture once; what cannot be read is passed over.
 
     Args:
         folders: Where to look; folders in them are not looked into.
         kind: What to call them.
+        known: Pictures that are passed over too.
     """
     limits = replace(Limits(), modalities=_ALL_MODALITIES)
-    seen = set()
+    # Test files are often one picture in many encodings, and packages take them from one another.
+    seen = {stranger.looks for stranger in known}
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix.lower() not in _SUFFIXES:
                 continue
             try:
                 for frame in iter_frames(path, limits, range(_FRAMES)):
-                    # Test files are often one picture in many encodings.
-                    small = cv2.resize(frame.pixels, (16, 16), interpolation=cv2.INTER_AREA)
-                    looks = np.round(small * 12).astype(np.int8).tobytes()
-                    if looks not in seen:
-                        seen.add(looks)
-                        yield Stranger(kind, f"{path.name}#{frame.index}", frame.pixels)
+                    stranger = Stranger(kind, f"{path.name}#{frame.index}", frame.pixels)
+                    if stranger.looks not in seen:
+                        seen.add(stranger.looks)
+                        yield stranger
             except RejectedFile:
                 continue
 

@@ -5,8 +5,8 @@ model, to show a box to training, to choose a method (a person does, by the vali
 
 * **Where it points**: pointing game and energy (`training.localisation`), for every method of `inference.cam` at
   several grids, beside chance and beside a blob in the middle of the picture.
-* **Does the tumour matter at all**: how far the class's probability falls when the box is blurred away, and when its
-  mirror image on the other side is. This asks the network itself, whatever a heatmap says.
+* **Does the tumour matter at all**: how far the class's probability falls when the box is filled from its
+  surroundings, and when its mirror image on the other side is. This asks the network itself, whatever a heatmap says.
 * **Deletion and insertion** (Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models",
   BMVC 2018): the probability as the hottest cells are blurred away first, or appear first; less is better for deletion,
   more for insertion; beside a random order.
@@ -174,25 +174,18 @@ def _middle(shape: tuple[int, ...]) -> Float32:
 
 
 def _without_the_box(engine: Engine, cases: Cases) -> dict[str, Any]:
-    """The fall of the class's probability when the tumour's box is blurred, and when its mirror image is."""
-    side = cases.images.shape[1]
-    changed: list[Float32] = []
-    mirrored: list[Float32] = []
-    for image, (x0, y0, x1, y1) in zip(cases.images[..., 0], cases.boxes, strict=True):
-        blurred = cv2.GaussianBlur(image, (0, 0), _BLUR * side / 224)
-        for boxes, target in (((x0, x1), changed), ((1 - x1, 1 - x0), mirrored)):
-            left, right = (int(np.clip(round(value * side), 0, side)) for value in boxes)
-            top, bottom = (int(np.clip(round(value * side), 0, side)) for value in (y0, y1))
-            copy = image.copy()
-            copy[top:bottom, left:right] = blurred[top:bottom, left:right]
-            target.append(copy)
+    """The fall of the class's probability when the tumour's box is filled from around it, and when its mirror is."""
+    labels = np.array([sample.label for sample in cases.samples])
+    rows = np.arange(len(cases.classes))
     falls = {}
-    for name, pictures in (("tumour", changed), ("mirror", mirrored)):
+    for name in ("tumour", "mirror"):
+        pictures = [
+            _filled(image, box if name == "tumour" else (1 - box[2], box[1], 1 - box[0], box[3]))
+            for image, box in zip(cases.images[..., 0], cases.boxes, strict=True)
+        ]
         output = engine.run(np.stack(pictures)[..., np.newaxis]).probabilities
-        rows = np.arange(len(cases.classes))
         fall = cases.probabilities - output[rows, cases.classes]
         lost = output.argmax(axis=1) != cases.classes
-        labels = np.array([sample.label for sample in cases.samples])
         falls[name] = {
             "fall": float(fall.mean()),
             "other_class": float(lost.mean()),
@@ -202,6 +195,17 @@ def _without_the_box(engine: Engine, cases: Cases) -> dict[str, Any]:
             },
         }
     return falls
+
+
+def _filled(image: Float32, box: Bounds) -> Float32:
+    """A picture (S, S) with a box filled from its surroundings (Telea, "An Image Inpainting Technique", 2004)."""
+    side = len(image)
+    left, top, right, bottom = (int(np.clip(round(value * side), 0, side)) for value in box)
+    hole = np.zeros(image.shape, np.uint8)
+    hole[top:bottom, left:right] = 1
+    levels = np.round(image * 255).astype(np.uint8)
+    filled = cv2.inpaint(levels, hole, 3, cv2.INPAINT_TELEA)
+    return np.where(hole == 1, filled.astype(np.float32) / np.float32(255), image)
 
 
 def _curves(engine: Engine, cases: Cases, heatmaps: Mapping[str, Float32]) -> dict[str, Any]:

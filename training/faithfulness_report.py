@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 SECTION: Final = "Where the heatmaps point"
 _SHOWN: Final = 8
 _SIDE: Final = 224
+_MATTERS: Final = 0.1
+"""A class whose probability falls by less than this without the tumour is not decided by the tumour."""
 
 
 def report(
@@ -140,6 +142,13 @@ def section(found: Mapping[str, Any]) -> str:
     likeness += [
         (name, f"{one['likeness']:.2f}", percent(one["same_class"])) for name, one in found["repeatability"].items()
     ]
+    untouched = [name for name, one in box["tumour"]["classes"].items() if one["fall"] < _MATTERS]
+    verdict = (
+        f"**Where a known tumour is removed, the network says {' and '.join(untouched)} as surely as before: it decides by something else "
+        "in the slice (its level, the skull base, how the picture was taken), and no heatmap can make it point at the tumour.**"
+        if untouched
+        else "The probability falls when the tumour is removed: the network decides by it, at least in part."
+    )
     best = max(
         (name for name in found["pointing"] if "," in name),
         key=lambda name: float(found["pointing"][name]["peak_in_box"]),
@@ -159,10 +168,12 @@ Other methods and finer grids, on the same slices ("middle of the picture" has s
 
 The best of them here is {best}: {percent(found["pointing"][best]["peak_in_box"])} against {percent(served["peak_in_box"])} of what is served.
 
-Does the tumour matter to the network at all? The tumour's box is blurred away, and for comparison its mirror image on the other side: mean fall of
+Does the tumour matter to the network at all? The tumour's box is filled from its surroundings, and for comparison its mirror image on the other side: mean fall of
 the class's probability, and share of slices that change their class:
 
-{table(("class", "tumour blurred: fall", "other class", "mirror image blurred: fall", "other class"), falls)}
+{table(("class", "tumour removed: fall", "other class", "mirror image removed: fall", "other class"), falls)}
+
+{verdict}
 
 Deletion and insertion ({found["curves"]["slices"]} slices; area under the probability of the class; deletion is better low, insertion high):
 

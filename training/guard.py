@@ -36,7 +36,7 @@ _RANK: Final = 128
 _SHRINKAGE: Final = 0.1
 _TURNED_SLICES: Final = 900
 _TURNED_C: Final = 1e-3
-_LEAST_SLICES: Final = 20
+_LEAST_SLICES: Final = 16
 _SEED: Final = 2026
 _AT_ONCE: Final = 16
 

@@ -5,6 +5,7 @@ Owns these pages and forms. The rules stand in `db.queries.promotions` and `with
 """
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from db.states import Priority, Role
 from web import model_files, registry
 from web.access import requires
 from web.objects import note
+from web.pages import run_plots
 from web.pages.blueprint import pages
 from web.pages.languages import sentence
 from web.pages.redirects import see
@@ -88,7 +90,18 @@ def checkpoint(checkpoint_id: uuid.UUID) -> str:
         refusing=len(refusing),
         card=render_card(found.model_card),
         priorities=list(Priority),
+        reliability=_reliability(found.manifest),
     )
+
+
+def _reliability(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Reliability diagrams of the parts whose calibration error stands in the manifest with its interval."""
+    measured = (manifest.get("metrics") or {}).get("calibration") or {}
+    return [
+        {"part": part, "found": found, "plot": run_plots.reliability(part, found)}
+        for part in ("validation", "test")
+        if isinstance(found := measured.get(part), Mapping) and isinstance(found.get("ece_before"), Mapping)
+    ]
 
 
 @pages.get("/checkpoints/<uuid:checkpoint_id>/promote", endpoint="promote")

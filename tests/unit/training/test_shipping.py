@@ -1,4 +1,4 @@
-"""The whole command: from a folder to an artefact that the engine loads, its card and its numbers."""
+"""The whole command: from a folder to an artefact that the engine loads, its card and its numbers; then its guard."""
 
 import json
 from pathlib import Path
@@ -102,3 +102,46 @@ def test_a_leaking_split_file_stops_the_command(folder: Path, capsys: pytest.Cap
 
     assert main(words) == 1
     assert "The split is not clean" in capsys.readouterr().err
+
+
+def test_a_guard_and_the_truth_about_heatmaps_are_put_into_an_artefact(folder: Path, tmp_path: Path) -> None:
+    source, split = folder / "out" / "tiny.neurosight", folder / "out" / "tiny.split.csv"
+    guarded, told = tmp_path / "guarded.neurosight", tmp_path / "told.neurosight"
+    common = ["--data", str(folder / "data"), "--split", str(split)]
+    assert main(["guard", "--artefact", str(source), *common, "--out", str(guarded), "--test"]) == 0
+
+    found = artefact.load(guarded)
+    assert found.guard is not None
+    record = found.guard.record
+    assert record["validation"]["coverage"]["value"] >= 0.9
+    assert [point["coverage"] for point in record["test"]["curve"]][:2] == [1.0, 0.99]
+    assert set(record["development"]["kinds"]) >= {"noise", "text", "inverted", "sheet", "packages"}
+    assert record["held_back"]["total"]["pictures"] > record["held_back"]["kinds"]["phantom"]["pictures"] > 0
+    assert found.manifest.metrics["calibration"]["test"]["ece_after"]["high"] is not None
+    plain = artefact.load(source)
+    assert found.weights().keys() == plain.weights().keys()
+    assert found.openvino_bin == plain.openvino_bin, "a guard changes no prediction"
+    for title in ("When it does not answer", "Calibration", "Limits"):
+        assert found.model_card.count(f"\n## {title}\n") == 1
+    assert len((tmp_path / "guarded.test-log.jsonl").read_text().splitlines()) == 1
+
+    out = tmp_path / "heatmaps"
+    assert main(["faithfulness", "--artefact", str(guarded), *common, "--out", str(out), "--into", str(told)]) == 0
+    measured = json.loads((out / "faithfulness.json").read_text())
+    assert measured["part"] == "validation"
+    assert {name.split(",")[0] for name in measured["pointing"]} == {
+        *("served", "Grad-CAM", "Grad-CAM++", "HiResCAM", "Layer-CAM", "middle of the picture"),
+    }
+    grid = f"Grad-CAM, {found.manifest.grid[0]} x {found.manifest.grid[0]}"
+    for key in ("peak_in_box", "energy_in_box"):
+        own, served = (measured["pointing"][name][key] for name in (grid, "served"))
+        assert own == pytest.approx(served, abs=1e-4), "closed form and gradient agree"
+    assert measured["random_weights"].keys() == {"last layer", "head", "everything"}
+    assert measured["repeatability"]["JPEG quality 90"]["likeness"] > measured["random_weights"]["everything"]
+    assert len(measured["curves"]["random order"]["deletion"]) == 8
+    assert all((out / f"{name}.png").stat().st_size > 1000 for name in ("best", "worst"))
+    again = artefact.load(told)
+    assert again.guard is not None
+    assert again.guard.record == found.guard.record
+    assert again.manifest.metrics["faithfulness"]["slices"] == measured["slices"]
+    assert again.model_card.count("\n## Where the heatmaps point\n") == 1

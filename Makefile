@@ -8,7 +8,7 @@ export VENV
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz vendor translations help demo up doctor test check bench bench-sweep lock docs migrate password secrets clean-state sweep dataset environment environment-train environment-dev
+.PHONY: faithfulness fuzz vendor translations help demo up doctor test check bench bench-sweep lock docs migrate password secrets clean-state sweep dataset environment environment-train environment-dev
 
 help: ## list these commands
 	@echo "NeuroSight: research use only, not for diagnosis."
@@ -46,6 +46,9 @@ environment-train: ## install what training needs (TensorFlow); a running `make 
 
 bench-sweep: environment-dev ## measure a sweep of 27 scenarios against one at a time in plain Keras (ARGS="--data DIR --weights-dir DIR")
 	@exec $(PY) -m benchmarks.sweep $(ARGS)
+
+faithfulness: environment-dev ## measure whether a model's heatmaps tell the truth (ARGS="--artefact FILE --data DIR --out DIR")
+	@exec $(PY) -m training faithfulness $(ARGS)
 
 lock: environment-dev ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@exec $(PY) -m ops.lock $(ARGS)

@@ -22,6 +22,7 @@ def seen(count: int, channels: int, classes: int) -> Seen:
     borders = np.where(np.arange(count) % 10 == 0, 0.9, 0.0)  # every tenth has a bright edge
     return Seen(
         rng.random((count, channels)).astype(np.float32),
+        np.log(probabilities).astype(np.float32),
         probabilities.astype(np.float32),
         borders,
         np.zeros(count, bool),

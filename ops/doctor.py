@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from client import Client, Refused, Unreachable, gather
 from config.settings import Settings, SettingsError, load_settings
 from db.states import Role
-from ops import accounts, checks, launcher, local, phantom
+from ops import accounts, checks, launcher, local, phantom, ways_in
 from ops.checks import Answer, Verdict, fail, ok, warn
 from ops.console import table
 
@@ -30,6 +30,7 @@ CHECKS: tuple[checks.Check, ...] = (
     checks.check_blobs,
     checks.check_workers,
     checks.check_queues,
+    ways_in.check_ways_in,
 )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from config.queues import QUEUES
 from config.version import code_version
 from db.checkpoints import Checkpoint
-from db.queries import drift, heartbeats, operations, sweep_views
+from db.queries import drift, heartbeats, operations, receptions, sweep_views
 from db.queries.checkpoints import serving
 from db.queries.drift import Judged
 from web.access import note_denial, public
@@ -74,6 +74,7 @@ class _Stored(Collector):
             runs = operations.runs_by_state(db)
             trainers = sweep_views.training_workers(db, worker_age_s=settings.worker_ready_age_s)
             predictions = operations.predictions_by_class(db)
+            arriving = receptions.arriving(db)
             model = serving(db)
             week = self._week(db, model) if model else None
         waiting = GaugeMetricFamily("neurosight_queue_waiting", "Work items that wait", labels=("queue",))
@@ -92,6 +93,7 @@ class _Stored(Collector):
             "Measured speed of all workers; 0: not measured",
             value=speed.slices_per_s or 0,
         )
+        yield GaugeMetricFamily("neurosight_arriving_studies", "Studies of which instances still come", value=arriving)
         yield GaugeMetricFamily("neurosight_training_workers", "Workers that can train", value=trainers)
         yield _by_label(GaugeMetricFamily("neurosight_training_runs", "Runs by state", labels=("state",)), runs)
         yield _by_label(GaugeMetricFamily("neurosight_jobs", "Jobs by state", labels=("state",)), jobs)

@@ -122,7 +122,7 @@ class Housekeeper:
     def complete_studies(self) -> None:
         """Makes jobs of studies that arrived over the network and were quiet for long enough."""
         with self._database.read() as session:
-            if not receptions.anything_arrives(session):
+            if not receptions.arriving(session):
                 return
         with self._database.write() as session:
             job_ids = receptions.complete_quiet(session, self._settings)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
@@ -119,9 +119,9 @@ def complete_quiet(session: Session, settings: Settings, limit: int = 50) -> lis
     return [_complete(session, row, settings) for row in quiet]
 
 
-def anything_arrives(session: Session) -> bool:
-    """Whether any study is arriving."""
-    return session.scalar(select(Reception.id).limit(1)) is not None
+def arriving(session: Session) -> int:
+    """How many studies are arriving."""
+    return session.scalar(select(func.count()).select_from(Reception)) or 0
 
 
 def group_key(sender: Sender, study_uid: str) -> str:

@@ -51,7 +51,7 @@ def test_a_study_is_one_submission_and_what_comes_later_another(database: Databa
         assert housekeeping.expire_uploads(session) == [], "what was acknowledged does not expire"
         jobs = receptions.complete_quiet(session, settings)
         assert receptions.complete_quiet(session, settings) == []
-        assert not receptions.anything_arrives(session)
+        assert receptions.arriving(session) == 0
     assert len(jobs) == 3
     with database.write() as session:
         names = {
@@ -68,7 +68,7 @@ def test_a_study_is_one_submission_and_what_comes_later_another(database: Databa
             ("stow", 1),
         ]
         assert receptions.keep(session, one, "1.2", [sent("d")], settings) == 1
-        assert receptions.anything_arrives(session)
+        assert receptions.arriving(session) == 1
 
 
 def test_an_upload_that_is_full_is_completed_and_the_study_goes_on(database: Database, settings: Settings) -> None:

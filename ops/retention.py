@@ -27,9 +27,10 @@ def run(settings: Settings, *, days: int | None, delete: bool) -> int:
     try:
         with database.read() as session:
             counts = erasure.outdated_counts(session, keep_days)
-        print(f"Last sent more than {keep_days} days ago: {counts['studies']} studies with {counts['slices']} slices.")
+        print(f"Last sent more than {keep_days} days ago: studies {counts['studies']}, slices {counts['slices']}.")
+        print(f"As old, of which nothing could be used: jobs {counts['empty_jobs']}.")
         if counts["waiting"]:
-            print(f"As old, but a job works on them: {counts['waiting']} studies. They are left alone.")
+            print(f"As old, but left alone, since a job works on them: studies {counts['waiting']}.")
         if not delete:
             print("Nothing was changed. With --delete they are deleted for good, which cannot be undone.")
             return 0

@@ -13,7 +13,7 @@ audit trail keeps what is said here, and words may name a person.
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
@@ -213,13 +213,18 @@ def outdated(session: Session, keep_days: int, *, limit: int) -> list[uuid.UUID]
 
 
 def outdated_counts(session: Session, keep_days: int) -> Mapping[str, int]:
-    """How many `studies` and `slices` are due to be deleted, and `waiting`: as old, but a job works on them."""
+    """How many `studies`, `slices` and `empty_jobs` (without a study) are due to be deleted.
+
+    `waiting` counts studies that are as old, but on which a job works.
+    """
+    since = database_now(session) - timedelta(days=keep_days)
     due = select(Study.id).where(*_outdated(session, keep_days))
     old = select(Study.id).where(*_outdated(session, keep_days)[:2])
     studies = session.scalar(select(func.count()).select_from(due.subquery())) or 0
     return {
         "studies": studies,
         "slices": session.scalar(select(func.count()).select_from(Instance).where(Instance.study_id.in_(due))) or 0,
+        "empty_jobs": session.scalar(select(func.count()).select_from(Job).where(*_empty(since))) or 0,
         "waiting": (session.scalar(select(func.count()).select_from(old.subquery())) or 0) - studies,
     }
 
@@ -234,16 +239,7 @@ def forget_empty_jobs(session: Session, keep_days: int, *, limit: int) -> int:
     """
     since = database_now(session) - timedelta(days=keep_days)
     jobs = session.scalars(
-        select(Job)
-        .where(
-            Job.purpose == Purpose.SUBMISSION,
-            Job.state.in_(JOB_ENDED),
-            Job.created_at < since,
-            ~exists().where(JobStudy.job_id == Job.id),
-        )
-        .order_by(Job.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+        select(Job).where(*_empty(since)).order_by(Job.id).limit(limit).with_for_update(skip_locked=True)
     ).all()
     uploads = [job.upload_id for job in jobs if job.upload_id]
     for job in jobs:
@@ -257,6 +253,15 @@ def forget_empty_jobs(session: Session, keep_days: int, *, limit: int) -> int:
     session.execute(delete(Upload).where(Upload.id.in_(uploads)))
     session.expire_all()
     return len(jobs)
+
+
+def _empty(since: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Job.purpose == Purpose.SUBMISSION,
+        Job.state.in_(JOB_ENDED),
+        Job.created_at < since,
+        ~exists().where(JobStudy.job_id == Job.id),
+    )
 
 
 def _outdated(session: Session, keep_days: int) -> tuple[ColumnElement[bool], ...]:

@@ -279,7 +279,12 @@ def test_what_is_old_goes_in_a_round_of_housekeeping(store: Store, settings: Set
         session.flush()
         session.add(JobStudy(job_id=later.id, study_id=second))
     with store.database.read() as session:
-        assert erasure.outdated_counts(session, 30) == {"studies": 1, "slices": 2, "waiting": 1}
+        assert erasure.outdated_counts(session, 30) == {
+            "studies": 1,
+            "slices": 2,
+            "empty_jobs": 1,
+            "waiting": 1,
+        }
         with pytest.raises(ValueError, match="received 0 days"):
             erasure.outdated(session, 0, limit=1)
     changed = settings.model_copy(update={"blob_url": f"file://{tmp_path}/blobs"})

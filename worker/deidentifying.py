@@ -1,7 +1,7 @@
 """De-identifying at intake: what is kept of a file, and under which name.
 
 Owns the neutral names that stand for the sender's (a folder may be named after a patient) and putting the de-identified
-file in the original's place. Refuses to keep the original: `db.queries.erasure` marks its bytes, and housekeeping
+file in the original's place. Refuses to keep the original: `db.queries.originals` marks its bytes, and housekeeping
 removes them.
 """
 

@@ -50,6 +50,7 @@ class World:
             "/worklist": Role.CLINICIAN,
             "/worklist?state=all&order=newest": Role.CLINICIAN,
             f"/studies/{self.study}": Role.CLINICIAN,
+            f"/studies/{self.study}/delete": Role.ADMIN,
             f"/predictions/{self.prediction}": Role.CLINICIAN,
             "/model": Role.SUBMITTER,
             "/checkpoints": Role.ADMIN,

@@ -6,6 +6,7 @@ although it cost only that file.
 """
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,7 @@ import numpy as np
 from db.queries.intake import FileLine
 from imaging.collect import collect
 from imaging.decoders import Decoders
+from imaging.dicom_uids import NoUids, read_uids
 from imaging.frames import ImageInfo
 from imaging.limits import MIB, Allowance, Limits
 from imaging.outcomes import Reason, RejectedFile
@@ -25,6 +27,7 @@ LIMITS = Limits(max_file_bytes=8 * MIB, modalities=frozenset({"MR", "OT", "SC", 
 ALLOWANCE = Allowance(memory_bytes=768 * MIB, cpu_s=3, wall_s=20.0)
 SHARED_MEMORY = Path("/dev/shm")
 KEY = b"k" * KEY_BYTES
+DOOR_CPU_S = 1.0
 FINDINGS = (Reason.DECODER_CRASHED, Reason.DECODER_TIME, Reason.DECODER_MEMORY)
 
 
@@ -61,6 +64,7 @@ class Target:
             Finding: Something happened that must not.
         """
         self._path.write_bytes(data)
+        _check_door(self._path)
         for one in collect([("file", self._path)], LIMITS, self._workdir):
             if one.local_path is None:
                 continue
@@ -87,6 +91,19 @@ class Target:
                 raise Finding("a name that is no pseudonym")
         finally:
             new.unlink()
+
+
+def _check_door(path: Path) -> None:
+    """The UIDs are read in the process that answers the network: quickly, or not at all."""
+    started = time.process_time()
+    try:
+        read_uids(path)
+    except NoUids:
+        pass
+    except Exception as error:
+        raise Finding(f"read_uids: {type(error).__name__}") from error
+    if time.process_time() - started > DOOR_CPU_S:
+        raise Finding(f"read_uids took {time.process_time() - started:.1f} s")
 
 
 def _check_info(info: ImageInfo) -> None:

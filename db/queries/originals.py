@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from db.clock import database_now
-from db.exchange import RetrievalLine, RetrievedStudy
+from db.exchange import Retrieval, RetrievalLine, RetrievedStudy
 from db.jobs import Job
 from db.states import JOB_ENDED
 from db.uploads import ErasedBlob, Upload, UploadFile
@@ -62,6 +62,8 @@ def forget_ended(session: Session, *, all_unopened: bool, limit: int = 20) -> in
 def forget_retrieved(session: Session, jobs: ColumnElement[bool], *, limit: int = 500) -> int:
     """Forgets by which accession number and UID studies were fetched from an archive, once their line has ended.
 
+    The title of the list goes with them, since it may name whose they are.
+
     Args:
         session: In a write transaction.
         jobs: Condition on `Job`: what the studies became.
@@ -71,7 +73,7 @@ def forget_retrieved(session: Session, jobs: ColumnElement[bool], *, limit: int 
         How many studies it was.
     """
     rows = session.execute(
-        select(RetrievedStudy.id, RetrievedStudy.line_id)
+        select(RetrievedStudy.id, RetrievedStudy.line_id, RetrievalLine.retrieval_id)
         .join(Job, Job.id == RetrievedStudy.job_id)
         .join(RetrievalLine, RetrievalLine.id == RetrievedStudy.line_id)
         .where(jobs, RetrievalLine.finished_at.is_not(None), ~RetrievedStudy.study_instance_uid.startswith(_NO_UID))
@@ -80,6 +82,8 @@ def forget_retrieved(session: Session, jobs: ColumnElement[bool], *, limit: int 
     ).all()
     if rows:
         lines = {row.line_id for row in rows}
+        lists = {row.retrieval_id for row in rows}
+        session.execute(update(Retrieval), [{"id": list_id, "title": ""} for list_id in sorted(lists)])
         session.execute(update(RetrievalLine), [{"id": line_id, "accession_number": ""} for line_id in sorted(lines)])
         changes = [{"id": row.id, "study_instance_uid": f"{_NO_UID}{row.id.hex}"} for row in rows]
         session.execute(update(RetrievedStudy), changes)

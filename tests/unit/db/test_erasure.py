@@ -52,7 +52,7 @@ class Store:
 
     def retrieval(self, session: Session) -> uuid.UUID:
         """A list of numbers that were fetched from an archive."""
-        row = Retrieval(peer_name="archive")
+        row = Retrieval(peer_name="archive", title=MARK)
         session.add(row)
         session.flush()
         return row.id

@@ -1,8 +1,8 @@
 """Keeping the row in which each study stands equal to what it is derived from.
 
 Owns computing it, and telling it of changes: of few studies the rows are written at once, in the transaction that
-changes something; of many they are marked as stale, and housekeeping or whoever shows one computes it. A test compares
-the rows with the computed truth after everything that moves.
+changes something; of many, or large ones, they are marked as stale, and housekeeping or whoever shows one computes it.
+A test compares the rows with the computed truth after everything that moves.
 
 Locks: rows are taken in the order of their studies, after work items and jobs. Refuses to decide anything itself.
 """
@@ -28,6 +28,9 @@ from db.studies import Instance, Study
 
 AT_ONCE: Final = 8
 """Studies whose rows one transaction computes; each takes some milliseconds."""
+
+LARGE: Final = 1000
+"""Slices from which on a study's row is marked only: while it is analysed, every chunk would count them all again."""
 
 _RANKS: Final = {
     Finding.TUMOUR: 1,
@@ -144,10 +147,14 @@ def changed(session: Session, study_ids: Collection[uuid.UUID]) -> None:
 
     Call it as the last thing of a write transaction, when its changes are flushed.
     """
-    if len(study_ids) <= AT_ONCE:
-        refresh(session, study_ids)
-    else:
+    if len(study_ids) > AT_ONCE:
         stale.mark(session, StudyStanding.study_id.in_(list(study_ids)))
+        return
+    large = StudyStanding.study_id.in_(list(study_ids)) & (StudyStanding.slices > LARGE)
+    later = set(session.scalars(select(StudyStanding.study_id).where(large)))
+    if later:
+        stale.mark(session, large)
+    refresh(session, set(study_ids) - later)
 
 
 def changed_with_job(session: Session, job_id: uuid.UUID | None) -> None:
@@ -155,7 +162,7 @@ def changed_with_job(session: Session, job_id: uuid.UUID | None) -> None:
     if job_id is not None:
         ids = session.scalars(select(JobStudy.study_id).where(JobStudy.job_id == job_id).limit(AT_ONCE + 1)).all()
         if len(ids) <= AT_ONCE:
-            refresh(session, ids)
+            changed(session, ids)
         else:
             stale.mark_with_job(session, job_id)
 

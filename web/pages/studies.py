@@ -108,7 +108,7 @@ def study_context(study_id: uuid.UUID, window: Window, *, once_in_s: float) -> d
         view = views.study_view(db, the_user().viewer, found, request.args.get("checkpoint", ""), window)
     if blind:
         view = blinding.cover(view)
-    clinician = the_user().may(Role.CLINICIAN)
+    reviewed = the_user().may(Role.CLINICIAN) and not window.alone  # a slice's panel shows nothing of it
     # In addresses only when it is not the one that is shown anyway.
     other = view.checkpoint is not None and view.checkpoint is not view.checkpoints[0].checkpoint
     wanted = view.checkpoint.digest if view.checkpoint and other else None
@@ -127,10 +127,10 @@ def study_context(study_id: uuid.UUID, window: Window, *, once_in_s: float) -> d
         "opacity": round(100 * DEFAULT_OPACITY),
         "slice_name": slice_name,
         "blind": blind,
-        "standing": reviewing.fresh_standing(study_id) if clinician else None,
-        "study_history": reviewing.history(study_id) if clinician and not blind else [],
+        "standing": reviewing.fresh_standing(study_id) if reviewed else None,
+        "study_history": reviewing.history(study_id) if reviewed and not blind else [],
         "offered": choices(view),
-        "reader": reviewing.reader_of(study_id) if clinician else "",
+        "reader": reviewing.reader_of(study_id) if reviewed else "",
         "class_words": {name: class_label(name) for name in CLASS_NAMES},
     }
 

@@ -42,6 +42,9 @@ def test_two_sign_one_study_and_the_second_is_told(world: World) -> None:
     clara, ada = world.people["clara"], world.people["ada"]
     study = world.finished(world.people["ann"])["studies"][0]["id"]
     (one, token), (two, second) = browser(world, clara), browser(world, ada)
+    row = world.json(clara, f"{API}/studies/{study}/results")["slices"][0]
+    wanted = {"kind": "class", "label": row["prediction"]["class_name"]}
+    assert world.ask(clara, "POST", f"{API}/slices/{row['id']}/decisions", json=wanted).status_code == 201
     version = version_of(world, study)
     address = f"/studies/{study}/sign-off"
     listed = one.get("/worklist").text
@@ -54,6 +57,9 @@ def test_two_sign_one_study_and_the_second_is_told(world: World) -> None:
     form = {"csrf_token": second, "label": "meningioma", "version": version}
     late = two.post(address, data=form, follow_redirects=True)
     assert "This study has changed since you opened it" in late.text
+    counted = two.get("/admin/agreement").text
+    assert "Cohen's kappa, 95 % interval" in counted
+    assert "slices,tiny" in two.get("/admin/agreement.csv").text
     assert study not in one.get("/worklist").text
     assert study in one.get("/worklist?state=signed").text
     assert world.audited("study.sign_off", object_id=study) == 1

@@ -51,6 +51,11 @@ class Window:
     show: Show = "all"
     alone: bool = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody asked for a certain page or slice."""
+        return self.holding is None and self.number is None and not self.alone
+
 
 @dataclass(frozen=True)
 class Strip:

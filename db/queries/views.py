@@ -148,7 +148,7 @@ class StudyView:
     strip: Strip | None = None
     """Which page of slices `series` holds; None when it holds all."""
     leading: uuid.UUID | None = None
-    """The most suspicious slice, when a page was asked for."""
+    """The most suspicious slice, when nobody asked for a page or a slice."""
 
     @property
     def slices(self) -> list[SliceView]:
@@ -367,11 +367,11 @@ def study_view(
     found = None
     of_study: tuple[ColumnElement[bool], ...] = (Instance.study_id == study.id, visible)
     if window is not None:
-        if checkpoint_id and summary.leading_class and not window.alone:
-            most_suspicious = leading(session, study.id, checkpoint_id, summary.leading_class, visible)
-        elif checkpoint_id and summary.abstained and not window.alone:
-            most_suspicious = without_answer(session, study.id, checkpoint_id, visible)
-        if window.holding is None and not window.alone:
+        if checkpoint_id and window.is_open:
+            if summary.leading_class:
+                most_suspicious = leading(session, study.id, checkpoint_id, summary.leading_class, visible)
+            elif summary.abstained:
+                most_suspicious = without_answer(session, study.id, checkpoint_id, visible)
             window = replace(window, holding=most_suspicious)
         found = strip(session, study.id, checkpoint_id, visible, window, [(row.series.id, row.slices) for row in rows])
         of_study = (Instance.id.in_(found.ids),)

@@ -55,13 +55,15 @@ class Watched:
 
     Attributes:
         memory_mib: (seconds since the start, resident memory of web's own process and of all below it) a second.
-        pages_ms: Page -> how long each look took.
+        pages_ms: Page -> how long each look took, by the clock.
+        cpu_ms: Page -> processor time of all of web meanwhile; hardly moved by other work on the machine.
         fractions: The job's progress at each look.
         troubles: Answers that were no page.
     """
 
     memory_mib: list[tuple[float, float, float]] = field(default_factory=list)
     pages_ms: dict[str, list[float]] = field(default_factory=dict)
+    cpu_ms: dict[str, list[float]] = field(default_factory=dict)
     fractions: list[float] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     phase: str = "being received"
@@ -108,10 +110,12 @@ class Reader(threading.Thread):
             addresses["study, live part"] = f"/studies/{watched.study}?page=1"
         for name, address in addresses.items():
             headers = {**self._headers, **({"HX-Request": "true"} if "live" in name else {})}
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), _cpu_s(self._leader)
             _get(self._host, address, headers)
             took_ms = (time.perf_counter() - began) * 1000
+            cpu_ms = (_cpu_s(self._leader) - cpu_began) * 1000
             watched.pages_ms.setdefault(f"{name} ({watched.phase})", []).append(took_ms)
+            watched.cpu_ms.setdefault(f"{name} ({watched.phase})", []).append(cpu_ms)
 
     def _progress(self) -> None:
         document = json.loads(_get(self._host, f"/api/v1/jobs/{self._watched.job}", self._headers))
@@ -217,7 +221,7 @@ def _say(watched: Watched, baseline: float, received_s: float, ended_s: float, j
     for name, took in sorted(watched.pages_ms.items()):
         print(
             f"  {name:32} {len(took):4} looks, median {statistics.median(took):6.0f} ms, p95 {_p95(took):6.0f} ms, "
-            f"longest {max(took):6.0f} ms"
+            f"longest {max(took):6.0f} ms; processor time, median {statistics.median(watched.cpu_ms[name]):5.0f} ms"
         )
 
 
@@ -299,6 +303,17 @@ def _memory_mib(leader: int) -> tuple[float, float]:
             else:
                 below += size
     return own, below
+
+
+def _cpu_s(leader: int) -> float:
+    """Processor time of all threads of web and its decoders so far, seconds."""
+    total = 0.0
+    for pid in _group(leader):
+        with contextlib.suppress(OSError):
+            total += sum(
+                int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()
+            )
+    return total * 1e-9
 
 
 def _group(leader: int) -> Iterator[int]:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from db.queries import strips
+from db.queries import standings, strips
 from tests.web_world import World
 from tests.work_rig import picture
 from web.pages import studies
@@ -15,6 +15,7 @@ SLICE = re.compile(r'class="thumb[^"]*" id="thumb-([0-9a-f-]{36})"')
 def test_a_large_study_is_shown_by_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strips, "PAGE_SLICES", 4)
     monkeypatch.setattr(studies, "PAGE_SLICES", 4)
+    monkeypatch.setattr(standings, "LARGE_SLICES", 4)  # where it stands is computed when somebody looks
     clara = world.people["clara"]
     files = {
         f"s/{plane}/{n}.png": picture(10 * place + n) for place, plane in enumerate(("axial", "cor")) for n in range(5)
@@ -25,6 +26,7 @@ def test_a_large_study_is_shown_by_pages(world: World, monkeypatch: pytest.Monke
     results = world.json(clara, study["links"]["results"])["slices"]
     assert len(results) == 11
     order = [item["id"] for item in results]
+    assert "11 of 11 slices analysed" in world.ask(clara, "GET", "/studies").text
 
     def shown(query: str) -> list[str]:
         answer = world.ask(clara, "GET", f"/studies/{study['id']}?{query}")

@@ -225,9 +225,11 @@ def _result(
     if facts and facts.sop_class_uid and facts.sop_instance_uid and facts.series_instance_uid and header:
         frame = instance.frame_index if header.frames > 1 else None
         image = ImageRef(facts.sop_class_uid, facts.sop_instance_uid, facts.series_instance_uid, frame)
+    # In the name, because that stands in the report and is burned into the capture.
+    mark = f" ({instance.plane}: model not trained on this plane)" if item.untrained else ""
     return SliceResult(
         key=str(prediction.id),
-        name=f"Slice {place}",
+        name=f"Slice {place}{mark}",
         image=image,
         class_name=prediction.class_name,
         probability=prediction.probability,

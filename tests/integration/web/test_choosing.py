@@ -137,6 +137,11 @@ def test_other_planes_are_shown_marked_and_classified_when_somebody_asks(world: 
     assert "Sagittal: the model was not trained on such slices" in client.get(f"{page}/slices/{sagittal}").text
     assert "untrained_plane" in world.ask(clara, "GET", study["links"]["results_csv"]).text.splitlines()[0]
 
+    exported = world.ask(clara, "GET", f"/api/v1{page}/dicom.zip")
+    with zipfile.ZipFile(io.BytesIO(exported.data)) as archive:
+        report = archive.read("report.dcm").decode("utf-8", "replace")
+    assert report.count("(sagittal: model not trained on this plane)") == 3
+
     # The same files again: everything is known.
     assert world.finished(ann, files)["slices"]["done"] == 11
     assert predictions(world) == before + 6

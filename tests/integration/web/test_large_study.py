@@ -15,7 +15,7 @@ SLICE = re.compile(r'class="thumb[^"]*" id="thumb-([0-9a-f-]{36})"')
 def test_a_large_study_is_shown_by_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strips, "PAGE_SLICES", 4)
     monkeypatch.setattr(studies, "PAGE_SLICES", 4)
-    monkeypatch.setattr(standings, "LARGE_SLICES", 4)  # where it stands is computed when somebody looks
+    monkeypatch.setattr(standings, "LARGE", 4)  # where it stands is computed when somebody looks
     clara = world.people["clara"]
     files = {
         f"s/{plane}/{n}.png": picture(10 * place + n) for place, plane in enumerate(("axial", "cor")) for n in range(5)

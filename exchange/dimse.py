@@ -74,7 +74,7 @@ class Line:
         association = self._association
         assert association is not None  # noqa: S101 - entered, for the type checker
         if not any(context.abstract_syntax == sop_class_uid for context in association.accepted_contexts):
-            return Answer(False, NOT_SUPPORTED, "the peer accepts no object of this SOP class")
+            return Answer(False, NOT_SUPPORTED)
         with warnings.catch_warnings():
             # A value that the library finds odd would be quoted in a warning: it may be a name.
             warnings.simplefilter("ignore")

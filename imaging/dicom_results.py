@@ -9,6 +9,7 @@ stand in a coding scheme of our own.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -67,6 +68,7 @@ def structured_report(study: StudyOfResults, algorithm: Algorithm, results: Sequ
     Raises:
         ValueError: There is no result, or none with an image: a report must have evidence (PS3.3 C.17.2).
     """
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it reports each module that it copies, with UIDs
     images = list(dict.fromkeys(_object(result.image) for result in results if result.image is not None))
     if not images:
         raise ValueError(f"received {len(results)} results without an image; expected at least one with an image")

@@ -26,6 +26,7 @@ from db.migrate import upgrade
 from db.predictions import Prediction
 from db.queries import accounts, standings
 from db.queries.audit import SYSTEM
+from db.queries.summaries import THRESHOLD, Finding
 from db.session import Database
 from db.standings import StudyStanding
 from db.states import JobState, Role, SliceState
@@ -47,7 +48,7 @@ PAGES = {
 
 
 def fill(database: Database, studies: int) -> None:
-    """Makes studies of which each slice has its result; five in a hundred without a tumour class."""
+    """Makes studies of which each slice has its result, each with the row in which it stands."""
     draw, now = random.Random(7), utc_now()
     with database.write() as session:
         checkpoint = Checkpoint(
@@ -71,10 +72,6 @@ def fill(database: Database, studies: int) -> None:
         with database.write() as session:
             for model, values in rows.items():
                 session.execute(insert(model), values)
-    while True:
-        with database.write() as session:
-            if not standings.refresh_stale(session, limit=500):
-                return
 
 
 def _study(
@@ -87,10 +84,9 @@ def _study(
     rows[StudyIdentity].append(
         {"study_id": study, "patient_name": f"PATIENT {number:05d}", "patient_id": f"P{number:05d}"}
     )
-    rows[StudyStanding].append({"study_id": study})
     rows[Series].append({"id": series, "study_id": study, "series_key": "1", "plane": "axial", "facts": {}})
     rows[JobStudy].append({"job_id": job, "study_id": study})
-    leading = draw.choice(CLASSES)
+    leading, peak = draw.choice(CLASSES), None
     for place in range(SLICES_A_STUDY):
         instance = uuid.uuid4()
         rows[Instance].append(
@@ -125,6 +121,24 @@ def _study(
                 "code_version": "bench",
             }
         )
+        if name != "no_tumor" and probability >= THRESHOLD:
+            peak = max(peak or 0.0, probability)
+    finding = Finding.TUMOUR if peak else Finding.NO_TUMOUR
+    rows[StudyStanding].append(
+        {
+            "study_id": study,
+            "stale": False,
+            "received_at": at,
+            "newest_result_at": at,
+            "checkpoint_id": checkpoint_id,
+            "finding": finding,
+            "leading_class": leading if peak else "",
+            "peak_probability": peak,
+            "slices": SLICES_A_STUDY,
+            "analysed": SLICES_A_STUDY,
+            "urgency": standings.urgency(finding, peak),
+        }
+    )
 
 
 def measure(url: str, folder: Path, rounds: int) -> None:

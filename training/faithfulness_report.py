@@ -145,7 +145,7 @@ def section(found: Mapping[str, Any]) -> str:
     untouched = [name for name, one in box["tumour"]["classes"].items() if one["fall"] < _MATTERS]
     verdict = (
         f"**Where a known tumour is removed, the network says {' and '.join(untouched)} as surely as before: it decides by something else "
-        "in the slice (its level, the skull base, how the picture was taken), and no heatmap can make it point at the tumour.**"
+        "in the slice (what lies around the tumour, the level, the skull base, how the picture was taken), and no heatmap can make it point at the tumour.**"
         if untouched
         else "The probability falls when the tumour is removed: the network decides by it, at least in part."
     )

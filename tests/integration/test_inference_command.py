@@ -23,7 +23,14 @@ from inference.predictor import open_predictor
 from tests.tiny_artefact import TINY_ARTEFACT, TINY_CLASS_NAMES, phantoms
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = ["path", "prediction", "probability", *(f"probability_{name}" for name in TINY_CLASS_NAMES), "error"]
+COLUMNS = [
+    "path",
+    "prediction",
+    "probability",
+    *(f"probability_{name}" for name in TINY_CLASS_NAMES),
+    "abstained",
+    "error",
+]
 MODEL = ["--model", str(TINY_ARTEFACT), "--engine", "openvino"]
 
 
@@ -96,9 +103,9 @@ def test_a_mixed_folder(study: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     bad = {"note.png": "text file", "empty.dcm": "empty", "more.zip/inner/broken.png": "ends too early"}
     assert set(rows) == {f"{study}/{name}" for name in [*good, *bad]}
     for name in good:
-        prediction, probability, *each, error = rows[f"{study}/{name}"]
+        prediction, probability, *each, abstained, error = rows[f"{study}/{name}"]
         assert prediction in TINY_CLASS_NAMES
-        assert error == ""
+        assert (abstained, error) == ("", "")
         assert sum(map(float, each)) == pytest.approx(1, abs=1e-5)
         assert probability == each[TINY_CLASS_NAMES.index(prediction)]
         assert float(probability) == max(map(float, each))
@@ -123,7 +130,7 @@ def test_agrees_with_the_predictor_to_the_bit(study: Path, capsys: pytest.Captur
             (alone,) = predictor.predict([read_frame(study / name, index, Limits())])
             row = rows[f"{study}/{name}" + ("#2" if index else "")]
             assert row[0] == alone.class_name
-            assert [np.float32(cell) for cell in row[2:-1]] == [np.float32(p) for p in alone.probabilities.values()]
+            assert [np.float32(cell) for cell in row[2:-2]] == [np.float32(p) for p in alone.probabilities.values()]
 
 
 def test_all_good_exits_with_zero_and_order_does_not_matter(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,14 +127,18 @@ def _judge(client: Client, job: dict[str, Any], taken_s: float) -> list[Answer]:
         total = sum(prediction["probabilities"].values())
         if abs(total - 1.0) > 1e-3:
             problems.append(f"probabilities add up to {total:.4f}")
-        if not client.get(prediction["links"]["heatmap"]).body.startswith(PNG_START):
+        # A drawn head is no brain: a model with a guard may well decline to answer, and then has no heatmap.
+        if not prediction["abstention"] and not client.get(prediction["links"]["heatmap"]).body.startswith(PNG_START):
             problems.append("a heatmap is no PNG")
     outcomes = client.receipt(job["id"])["outcomes"]
     if outcomes.get("accepted") != SLICES or sum(outcomes.values()) != SLICES + 1:
         problems.append(f"the receipt counts {outcomes}; expected {SLICES} accepted and 1 that is not an image")
     if problems:
         return [fail(name, "; ".join(problems), "this is a fault of the software or of its installation")]
+    unanswered = sum(bool(prediction["abstention"]) for prediction in found)
     text = f"{SLICES} synthetic slices sent, classified, explained and accounted for in {taken_s:.1f} s"
+    if unanswered:
+        text += f" ({unanswered} without an answer, as it should be: a drawn head is no brain)"
     if taken_s > SLOW_S:
         return [warn(name, text, "the machine is busy, or other jobs are ahead")]
     return [ok(name, text)]

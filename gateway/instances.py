@@ -22,6 +22,7 @@ from db.session import Database
 from imaging.dicom_uids import NoUids, read_uids
 
 SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
 NOT_AUTHORISED = 0x0124
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900

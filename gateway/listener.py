@@ -38,7 +38,7 @@ from db.blobs import BlobStore
 from db.queries import receptions
 from db.queries.receptions import UnknownSender
 from db.session import Database
-from gateway.instances import OUT_OF_RESOURCES, SUCCESS, Instances
+from gateway.instances import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS, Answer, Instances
 from gateway.transport import Bounds, Server, Traffic
 from imaging.dicom import TRANSFER_SYNTAXES
 
@@ -181,9 +181,14 @@ class Listener:
         request = event.request
         assert isinstance(request, C_STORE)  # noqa: S101 - of this event
         title = event.assoc.requestor.ae_title
-        answer = self._instances.take(
-            event.dataset_path, title, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        )
+        try:
+            answer = self._instances.take(
+                event.dataset_path, title, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+            )
+        except Exception as error:  # the edge of this process: pynetdicom would answer too, and say nothing to us
+            facts = {"error": type(error).__name__, "calling_ae": title}
+            log.error("instance_failed", extra=facts, exc_info=error)
+            answer = Answer(PROCESSING_FAILURE, "an error that nobody expected; see the listener's log")
         response = Dataset()
         response.Status = answer.status
         if answer.status == SUCCESS:

@@ -28,7 +28,7 @@ from db.queries.refusals import ExchangeRefused
 from db.queries.sendings import named
 from db.queries.submissions import Sent, Submitted
 from db.queries.visibility import Viewer
-from db.states import ITEM_OPEN, ItemState, Priority, RequestState, check
+from db.states import ITEM_OPEN, ItemState, Priority, RequestState, UploadState, check
 from db.uploads import Upload, UploadFile
 from db.users import User
 
@@ -264,7 +264,8 @@ def open_study(
         raise ExchangeRefused("requester_gone", "Whoever asked for this has no account any more.")
     study = session.get_one(RetrievedStudy, study_id)
     study.expected = expected
-    if study.upload_id is None:
+    upload = session.get(Upload, study.upload_id) if study.upload_id else None
+    if upload is None or upload.state != UploadState.RECEIVING:  # none yet, or swept while the archive was away
         upload = submissions.open_upload(
             session,
             retrieval.requested_by_id,

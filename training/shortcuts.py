@@ -23,6 +23,7 @@ Float32 = npt.NDArray[np.float32]
 _SIDE: Final = 64
 _BORDER: Final = 4
 _BINS: Final = 32
+_TREES = 200
 
 
 def file_features(dataset: Dataset, sample: Sample) -> Float32:
@@ -81,7 +82,7 @@ def probe(
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-    forest = ExtraTreesClassifier(200, class_weight="balanced", min_samples_leaf=2, random_state=seed, n_jobs=1)
+    forest = ExtraTreesClassifier(_TREES, class_weight="balanced", min_samples_leaf=2, random_state=seed, n_jobs=1)
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     said = cross_val_predict(forest, features, positive, groups=groups, cv=folds, method="predict_proba")
     return float(roc_auc_score(positive, said[:, 1]))

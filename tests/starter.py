@@ -8,6 +8,7 @@ module from its command line to its end, as `python -m MODULE ARGUMENT...` would
 Refuses to keep anything of a process but its exit status.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -153,6 +154,7 @@ def main(modules: list[str]) -> None:
     """Loads the modules, then forks and answers until there are no more orders."""
     for name in modules:
         _load(name)
+    gc.freeze()  # what is loaded is no garbage: no forked process looks through it, and so copies it
     for line in sys.stdin:
         order = json.loads(line)
         answer: int | None

@@ -230,7 +230,7 @@ def _send(address: str, token: str, study: Path) -> str:
     if study.suffix == ".zip":
         return _post_zip(address, token, study)
     done = subprocess.run(
-        [sys.executable, "-m", "client", "submit", str(study), "--no-wait", "--url", address],
+        [sys.executable, "-m", "client", "submit", str(study), "--no-wait", "--patience", "20", "--url", address],
         env={**os.environ, "NEUROSIGHT_TOKEN": token},
         cwd=ROOT,
         capture_output=True,

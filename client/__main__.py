@@ -1,8 +1,8 @@
 """`python -m client submit FOLDER --url URL`: send a study, wait for it, write its results.
 
-Exit status: 0 every accepted slice has its result; 2 wrong usage or nothing to send; 3 finished, but some slices or
-files have no result; 4 the job failed or was cancelled; 5 the server refused; 6 the server could not be reached;
-130 interrupted.
+Exit status: 0 every slice that was to be classified has its result; 2 wrong usage or nothing to send; 3 finished, but
+some slices or files have no result; 4 the job failed or was cancelled; 5 the server refused; 6 the server could not be
+reached; 130 interrupted.
 """
 
 import argparse

@@ -167,6 +167,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     leading = summary["leading_class"]
     others = ", also " + ", ".join(summary["other_classes"]) if summary["other_classes"] else ""
     total = summary["analysed"] + summary["abstained"] + summary["failed"] + summary["waiting"]
+    total += sum(summary["left_out"].values())
     lines = [f"  summary: {finding}" + (f" ({leading}{others})" if leading else "")]
     lines += [
         f"    {item['class_name']}: {item['slices']} slice(s), {item['firm_slices']} of them from the threshold on, "

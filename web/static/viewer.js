@@ -170,7 +170,7 @@
     const place = list.findIndex((thumb) => thumb.dataset.slice === current);
     const next = list[Math.min(list.length - 1, Math.max(0, place + by))];
     const beyond = Math.abs(by) === 1 && (place + by < 0 || place + by >= list.length) && neighbour(by);
-    if (beyond) beyond.click();
+    if (beyond) location.assign(by < 0 ? `${beyond.href}#last` : beyond.href); // backwards, its last slice
     else if (next && next.dataset.slice !== current) show(next.dataset.slice);
   }
 
@@ -254,5 +254,6 @@
 
   setOpacity(opacity.value);
   applyFilter();
+  if (location.hash === "#last") current = shown().at(-1)?.dataset.slice ?? current;
   show(current, { record: false });
 })();

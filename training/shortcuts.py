@@ -23,7 +23,7 @@ Float32 = npt.NDArray[np.float32]
 _SIDE: Final = 64
 _BORDER: Final = 4
 _BINS: Final = 32
-_TREES = 200
+_TREES: Final = 200
 
 
 def file_features(dataset: Dataset, sample: Sample) -> Float32:

@@ -264,7 +264,10 @@ def wanted_priority() -> Priority:
 def render_card(text: str) -> Markup:
     """A model card's Markdown as HTML; HTML inside it is shown as text, links and pictures are not followed."""
     renderer = MarkdownIt("js-default", {"html": False, "linkify": False}).disable("image")
-    return Markup(renderer.render(text))  # noqa: S704 - the renderer escapes all HTML of its source
+    html = str(renderer.render(text))
+    # Wide tables scroll by themselves; a page that scrolls sideways cannot be read on a phone.
+    html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return Markup(html)  # noqa: S704 - the renderer escapes all HTML of its source
 
 
 def _promote_page(checkpoint_id: uuid.UUID, refused: RegistryRefused | None = None) -> Response:

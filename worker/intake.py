@@ -4,7 +4,8 @@ Owns the order of things: read everything once (archives are unpacked member by 
 into studies, write it in batches, and conclude in one last transaction that makes the job ready for classification.
 Each of these is fenced, and the whole can be done again from the start after a kill.
 
-Refuses to decode pixels: headers decide here, the classify worker meets the pixels.
+Refuses to decode pixels: headers decide here, the classify worker meets the pixels. Only of an instance that comes
+again as another file the pictures are compared (`worker.same_pictures`).
 """
 
 import uuid
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from db.blobs import BlobMissing, BlobStore
 from db.jobs import Job
-from db.queries import claims
+from db.queries import claims, originals
 from db.queries import intake as rows
 from db.queries.claims import Claim
 from db.queries.intake import FileLine, NoServingCheckpoint, PlannedFile, SentFile
@@ -35,6 +36,7 @@ from worker.deidentifying import Deidentifier
 from worker.faults import Fatal, Transient
 from worker.grouping import FoundImage, plan
 from worker.lease import Lease
+from worker.same_pictures import as_known
 
 FILES_A_TRANSACTION = 200
 KEPT_AT_ONCE = 64
@@ -61,8 +63,8 @@ def run(context: Context, claim: Claim, lease: Lease) -> None:
             sent = sorted(rows.sent_files(session, claim.of_job), key=lambda file: natural_key(file.path))
             title = "" if deidentify else session.get_one(Job, claim.of_job).title
         images, refused = _read_all(context, sent, lease, deidentify=deidentify)
-        _write_all(context, claim, lease, images, refused, title)
-        digests = [image.sha256 for image in images]
+        stands_for = _write_all(context, claim, lease, images, refused, title)
+        digests = [stands_for.get(image.sha256, image.sha256) for image in images]
 
         def conclude(session: Session) -> JobState:
             claims.finish(session, claim)
@@ -183,18 +185,42 @@ def _line(collected: Collected, sequence: int, outcome: str, reason: str, detail
 
 def _write_all(
     context: Context, claim: Claim, lease: Lease, images: list[FoundImage], refused: list[FileLine], title: str
-) -> None:
-    """Writes the receipt, studies, series, instances and the job's slices in fenced batches."""
+) -> dict[str, str]:
+    """Writes the receipt, studies, series, instances and the job's slices in fenced batches.
+
+    Returns:
+        Of files that were there already in another form: their digest -> that of what was there.
+    """
     job_id = claim.of_job
+    stands_for: dict[str, str] = {}
     for lines in _batches(refused):
         _fenced(context, claim, lease, partial(rows.add_lines, job_id=job_id, lines=lines))
     for study in plan(images, title):
         study_id = _fenced(context, claim, lease, partial(rows.add_study, job_id=job_id, study=study))
         for series in study.series:
             series_id = _fenced(context, claim, lease, partial(rows.add_series, study_id=study_id, series=series))
-            for files in _file_batches(series.files):
-                add = partial(rows.add_files, job_id=job_id, study_id=study_id, series_id=series_id, files=files)
+            for sent in _file_batches(series.files):
+                lease.check()
+                files, same = as_known(context, study_id, sent)
+                add = partial(
+                    _add, job_id=job_id, study_id=study_id, series_id=series_id, files=files, spare=list(same)
+                )
                 _fenced(context, claim, lease, add)
+                stands_for |= same
+    return stands_for
+
+
+def _add(
+    session: Session,
+    job_id: uuid.UUID,
+    study_id: uuid.UUID,
+    series_id: uuid.UUID,
+    files: Sequence[PlannedFile],
+    spare: Sequence[str],
+) -> None:
+    """Writes some files; bytes that are not needed, because the same pictures are there, go when nothing names them."""
+    rows.add_files(session, job_id, study_id, series_id, files)
+    originals.mark(session, spare)
 
 
 def _fenced(context: Context, claim: Claim, lease: Lease, change: Callable[[Session], T]) -> T:

@@ -209,6 +209,23 @@ def add_series(session: Session, study_id: uuid.UUID, series: PlannedSeries) -> 
     return session.scalars(select(Series.id).where(Series.study_id == study_id, Series.series_key == series.key)).one()
 
 
+def instances_by_uid(session: Session, study_id: uuid.UUID, uids: Sequence[str]) -> dict[str, tuple[str, int, int]]:
+    """Instances of a study by their SOP Instance UID: digest and size of the file, and its number of slices.
+
+    Of several with one UID the one that came first.
+    """
+    found: dict[str, tuple[str, int, int]] = {}
+    for uid, digest, size, frames in session.execute(
+        select(Instance.sop_instance_uid, Instance.content_sha256, func.max(Instance.size_bytes), func.count())
+        .where(Instance.study_id == study_id, Instance.sop_instance_uid.in_(uids))
+        .group_by(Instance.sop_instance_uid, Instance.content_sha256)
+        .order_by(func.min(Instance.created_at), Instance.content_sha256)
+    ):
+        if uid is not None:
+            found.setdefault(uid, (digest, size, frames))
+    return found
+
+
 def add_files(
     session: Session,
     job_id: uuid.UUID,

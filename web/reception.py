@@ -233,7 +233,7 @@ def _parse_form(stream: IO[bytes], boundary: str, workspace: _Workspace) -> Rece
         text: bytearray | None = None
         name = ""
         try:
-            for event in _events(decoder, stream):
+            for event in _events(decoder, stream, boundary.encode("latin-1", "ignore")):
                 if isinstance(event, File):
                     given = named.pop(0) if named else event.filename
                     write, text = opened.enter_context(workspace.file(given)), None
@@ -260,8 +260,10 @@ def _parse_form(stream: IO[bytes], boundary: str, workspace: _Workspace) -> Rece
     return received
 
 
-def _events(decoder: MultipartDecoder, stream: IO[bytes]) -> Iterator[Any]:
+def _events(decoder: MultipartDecoder, stream: IO[bytes], boundary: bytes) -> Iterator[Any]:
     """The decoder's events until the end of the body."""
+    # Werkzeug 3.1 leaves a CR too much with a part when a piece ends within the two hyphens of the last boundary.
+    awkward, tail = b"--" + boundary + b"-", b""
     while True:
         event = decoder.next_event()
         if isinstance(event, Epilogue):
@@ -270,6 +272,9 @@ def _events(decoder: MultipartDecoder, stream: IO[bytes]) -> Iterator[Any]:
             yield event
             continue
         piece = stream.read(PIECE_BYTES)
+        if (tail + piece).endswith(awkward):
+            piece += stream.read(1)
+        tail = (tail + piece)[-len(awkward) :]
         decoder.receive_data(piece or None)
 
 

@@ -107,7 +107,8 @@ def _forms(text: object) -> list[object]:
 _TEXTS = """() => {
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) found.push(walker.currentNode.textContent.trim());
+  while (walker.nextNode())
+    if (!walker.currentNode.parentElement.closest("code")) found.push(walker.currentNode.textContent.trim());
   for (const element of document.querySelectorAll("[aria-label], [title], [placeholder], [alt]"))
     for (const name of ["aria-label", "title", "placeholder", "alt"])
       if (element.hasAttribute(name)) found.push(element.getAttribute(name).trim());

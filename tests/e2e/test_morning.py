@@ -22,13 +22,14 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def studies(site: Site) -> list[uuid.UUID]:
-    """Two studies that wait to be read, of this test alone."""
+def studies(site: Site, request: pytest.FixtureRequest) -> list[uuid.UUID]:
+    """Two studies that wait to be read, of this test alone: their titles begin with the last word of its name."""
+    word = request.node.name.rpartition("_")[2]
     doorbell = Doorbell(site.settings)
     user = make_user(site.database, Role.SUBMITTER)
     jobs = [
-        submit(site.database, site.settings, pictures(3, seed, folder=f"morning-{seed}"), user=user, doorbell=doorbell)
-        for seed in (7100, 7200)
+        submit(site.database, site.settings, pictures(3, seed, folder=f"{word}-{seed}"), user=user, doorbell=doorbell)
+        for seed in (7000 + 200 * len(word), 7100 + 200 * len(word))
     ]
     wait_ended(site.database, jobs, 60)
     doorbell.close()
@@ -52,9 +53,9 @@ def test_a_morning_by_keyboard(visit: Callable[..., Visitor], site: Site, studie
     clara = visit(Role.CLINICIAN)
     page = clara.go("/worklist")
     press(page, "/")
-    page.keyboard.type("morning-")
+    page.keyboard.type("keyboard-")
     press(page, "Enter")
-    page.wait_for_url(re.compile("text=morning-"))
+    page.wait_for_url(re.compile("text=keyboard-"))
     expect(page.locator("tr[data-study]")).to_have_count(2)
     press(page, "j", "x", "m")  # the first one is mine now
     expect(page.locator(".notice.good")).to_contain_text("1 study was assigned")

@@ -75,7 +75,7 @@ def test_the_answer_names_the_job_and_it_ends_with_results(world: World) -> None
     world.work()
     job = world.json(ann, address)
     assert (job["state"], job["ended"], job["fraction"]) == ("succeeded", True, 1.0)
-    assert job["slices"] == {"total": 1, "pending": 0, "done": 1, "failed": 0, "cancelled": 0}
+    assert job["slices"] == {"total": 1, "pending": 0, "done": 1, "failed": 0, "cancelled": 0, "left_out": 0}
 
 
 def test_a_zip_body_is_one_file(world: World) -> None:

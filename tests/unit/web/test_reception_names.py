@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db.blobs import BlobStore
@@ -103,6 +103,7 @@ NAMES = st.text(string.ascii_letters + string.digits + " ._-", min_size=1, max_s
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example([("a", b"x")], [1] * 700)
 @given(
     st.lists(st.tuples(NAMES, st.binary(max_size=3000) | st.just(b"\r\n--bou") | st.just(b"\r\n" * 40)), max_size=5),
     st.lists(st.integers(1, 700), max_size=60),

@@ -3,6 +3,7 @@
 Owns the address prefix and the document. Every answer that is not a success is a problem document (`web.problems`).
 """
 
+import threading
 from typing import Any
 
 from flask import Flask
@@ -18,10 +19,35 @@ diagnosis.** Log in with an API token (`Authorization: Bearer TOKEN`) or with th
 unsafe method needs the header `X-CSRFToken`). Every error is a problem document (RFC 9457)."""
 
 
-class _Api(Api):  # type: ignore[misc] # flask-smorest has no types
-    """Errors are answered by `web.problems`, for the whole application, and documented route by route."""
+class OpenApi(Api):  # type: ignore[misc] # flask-smorest has no types
+    """Errors are answered by `web.problems`, for the whole application, and documented route by route.
+
+    The document is written when it is first asked for: that takes longer than all else at the start of the web server.
+    """
 
     DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self, app: Flask) -> None:
+        self._turn = threading.Lock()
+        self._unwritten: list[Any] = []
+        super().__init__(app)
+
+    def register_blueprint(self, blp: Any, **options: Any) -> None:
+        """Hangs a blueprint on the app, and remembers to document it."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
+        self._app.register_blueprint(blp, **options)
+        self._unwritten.append(blp)
+
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        with self._turn:
+            while self._unwritten:
+                blueprint = self._unwritten[0]
+                blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
+                self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+                del self._unwritten[0]
+            written: dict[str, Any] = self.spec.to_dict()
+            return written
 
     def _register_error_handlers(self) -> None:
         """Leaves the application's own error map in force."""
@@ -53,7 +79,7 @@ def init_app(app: Flask) -> None:
         OPENAPI_VERSION="3.1.0",
         API_SPEC_OPTIONS=_options(),
     )
-    api = _Api(app)
+    api = OpenApi(app)
     app.extensions["neurosight.api"] = api
     for module in (
         uploads,

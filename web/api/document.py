@@ -32,8 +32,8 @@ def docs() -> str:
 
 def document() -> dict[str, Any]:
     """The document of this app."""
-    spec: dict[str, Any] = current_app.extensions["neurosight.api"].spec.to_dict()
-    return spec
+    found: dict[str, Any] = current_app.extensions["neurosight.api"].document()
+    return found
 
 
 def _groups(whole: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

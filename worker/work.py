@@ -126,34 +126,46 @@ def _turn(context: Context, turn_s: float) -> int:
     started = time.monotonic()
     done = 0
     with Writer() as writer:
-        while True:
-            claim = _claim(context)
-            if claim is None:
-                return done
-            do(context, claim, writer)
-            done += 1
-            if time.monotonic() - started >= turn_s or context.stopping():
-                return done
+        rest: LastStep | None = None
+        try:
+            while True:
+                # Claimed before the last item is written: the claim would wait for that commit's lock.
+                claim = _claim(context)
+                if rest is not None:
+                    writer.wait()
+                    writer.hand(rest)
+                    rest = None
+                if claim is None:
+                    return done
+                if claim.attempt > 1:
+                    writer.wait()
+                rest = do(context, claim)
+                done += 1
+                if time.monotonic() - started >= turn_s or context.stopping():
+                    return done
+        finally:
+            if rest is not None:
+                writer.wait()
+                writer.hand(rest)
 
 
-def do(context: Context, claim: Claim, writer: Writer) -> None:
-    """Does one claimed item and settles how it ended, or leaves the last step of both to the writer.
+def do(context: Context, claim: Claim) -> LastStep | None:
+    """Does one claimed item and settles how it ended.
 
-    Raises nothing but what ends the process.
+    Returns:
+        What is left to do for both, under the item's lease; None when all is done. Raises nothing but what ends the
+        process.
     """
-    alone = claim.attempt > 1
-    if alone:
-        writer.wait()
     with _judged(context, claim), ExitStack() as held:
         lease = held.enter_context(_lease(context, claim))
         last_step = handler(claim.task)(context, claim, lease)
         if last_step is None:
-            return
-        if alone:
+            return None
+        if claim.attempt > 1:
             last_step()
-            return
-        writer.wait()
-        writer.hand(partial(_finish, context, claim, held.pop_all(), last_step))
+            return None
+        return partial(_finish, context, claim, held.pop_all(), last_step)
+    return None
 
 
 def _finish(context: Context, claim: Claim, held: ExitStack, last_step: LastStep) -> None:

@@ -10,7 +10,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -87,15 +88,19 @@ def cpu_seconds() -> float:
 
 
 def _below(pid: int) -> list[int]:
-    children = [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+    children = [int(child) for words in _of_tasks(pid, "children") for child in words]
     return children + [grandchild for child in children for grandchild in _below(child)]
 
 
 def _run_seconds(pid: int) -> float:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) * 1e-9
+    return sum(int(words[0]) for words in _of_tasks(pid, "schedstat")) * 1e-9
+
+
+def _of_tasks(pid: int, name: str) -> Iterator[list[str]]:
+    """The words of a file of each thread; one that has just ended has none."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield (task / name).read_text().split()
 
 
 def alternate(ways: list[Way], rounds: int, say: Callable[[str], None]) -> Rates:

@@ -14,16 +14,15 @@ from sqlalchemy.orm import Session
 
 from config.queues import TASK_COMPARE
 from db.checkpoints import Checkpoint
-from db.clock import database_now
 from db.datasets import TrainingDataset
 from db.jobs import WorkItem
-from db.queries import claims
+from db.queries import claims, requests
 from db.queries.checkpoints import serving
 from db.queries.claims import Claim
 from db.queries.imports import registry_item, run_of
 from db.queries.refusals import RegistryRefused
 from db.registry import Comparison
-from db.states import DatasetState, RequestState, check
+from db.states import DatasetState, RequestState
 from db.sweeps import RunReport
 
 
@@ -133,18 +132,10 @@ def done(session: Session, claim: Claim, comparison_id: uuid.UUID, result: Mappi
     """Keeps what a comparison gave. Raises LeaseLost when the fence is gone."""
     claims.finish(session, claim)
     row = session.get_one(Comparison, comparison_id)
-    row.state = check(RequestState(row.state), RequestState.DONE)
     row.result = dict(result)
-    row.finished_at = database_now(session)
-    session.flush()
+    requests.done(session, row)
 
 
 def failed(session: Session, comparison_id: uuid.UUID, code: str, detail: Mapping[str, Any]) -> None:
     """Ends a comparison without a result."""
-    row = session.get(Comparison, comparison_id)
-    if row is None or row.state != RequestState.PENDING:
-        return
-    row.state = check(RequestState(row.state), RequestState.FAILED)
-    row.failure_code, row.failure_detail = code, dict(detail)
-    row.finished_at = database_now(session)
-    session.flush()
+    requests.failed(session, session.get(Comparison, comparison_id), code, detail)

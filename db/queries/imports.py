@@ -15,14 +15,13 @@ from sqlalchemy.orm import Session
 
 from config.queues import QUEUE_REGISTRY, TASK_EXPORT_RUN, TASK_IMPORT
 from db.checkpoints import Checkpoint
-from db.clock import database_now
 from db.jobs import WorkItem
-from db.queries import checkpoints, claims
+from db.queries import checkpoints, claims, requests
 from db.queries.checkpoints import CheckpointFacts
 from db.queries.claims import Claim
 from db.queries.refusals import RegistryRefused
 from db.registry import CheckpointImport
-from db.states import ITEM_OPEN, ItemState, Priority, RequestState, RunState, check
+from db.states import ITEM_OPEN, ItemState, Priority, RequestState, RunState
 from db.sweeps import RunReport, Sweep, TrainingRun
 from db.users import User
 
@@ -111,10 +110,8 @@ def import_done(session: Session, claim: Claim, import_id: uuid.UUID, facts: Che
     claims.finish(session, claim)
     checkpoint = checkpoints.register(session, facts)
     row = session.get_one(CheckpointImport, import_id)
-    row.state = check(RequestState(row.state), RequestState.DONE)
     row.checkpoint_id = checkpoint.id
-    row.finished_at = database_now(session)
-    session.flush()
+    requests.done(session, row)
     return checkpoint
 
 
@@ -126,13 +123,7 @@ def import_refused(session: Session, claim: Claim, import_id: uuid.UUID, code: s
 
 def import_failed(session: Session, import_id: uuid.UUID, code: str, detail: Mapping[str, Any]) -> None:
     """Ends an import without a checkpoint."""
-    row = session.get(CheckpointImport, import_id)
-    if row is None or row.state != RequestState.PENDING:
-        return
-    row.state = check(RequestState(row.state), RequestState.FAILED)
-    row.failure_code, row.failure_detail = code, dict(detail)
-    row.finished_at = database_now(session)
-    session.flush()
+    requests.failed(session, session.get(CheckpointImport, import_id), code, detail)
 
 
 def newest_imports(session: Session, limit: int = 20) -> list[tuple[CheckpointImport, str, Checkpoint | None]]:

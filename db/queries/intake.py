@@ -242,14 +242,7 @@ def add_files(
     """
     digests = sorted({file.sha256 for file in files})
     uids = sorted({file.sop_instance_uid for file in files if file.sop_instance_uid})
-    owner_of_uid: dict[str, str] = {}
-    for uid, digest in session.execute(
-        select(Instance.sop_instance_uid, Instance.content_sha256)
-        .where(Instance.study_id == study_id, Instance.sop_instance_uid.in_(uids))
-        .order_by(Instance.created_at.desc(), Instance.id)
-    ):
-        if uid is not None:
-            owner_of_uid[uid] = digest  # the earliest wins
+    owner_of_uid = {uid: digest for uid, (digest, _, _) in instances_by_uid(session, study_id, uids).items()}
     rows = [
         {
             "id": uuid.uuid4(),

@@ -22,7 +22,7 @@ from config.settings import Settings
 from db.clock import database_now
 from db.exchange import Peer, Retrieval, RetrievalLine, RetrievedStudy
 from db.jobs import WorkItem
-from db.queries import claims, submissions
+from db.queries import claims, requests, submissions
 from db.queries.claims import Claim
 from db.queries.refusals import ExchangeRefused
 from db.queries.sendings import named
@@ -322,9 +322,7 @@ def finish(session: Session, claim: Claim, line_id: uuid.UUID) -> tuple[int, int
     if fetched < expected:
         failed(session, line_id, "instances_missing", {"fetched": fetched, "expected": expected})
         return fetched, expected
-    line.state = check(RequestState(line.state), RequestState.DONE)
-    line.finished_at = database_now(session)
-    session.flush()
+    requests.done(session, line)
     return fetched, expected
 
 
@@ -336,13 +334,7 @@ def refuse(session: Session, claim: Claim, line_id: uuid.UUID, code: str, detail
 
 def failed(session: Session, line_id: uuid.UUID, code: str, detail: Mapping[str, Any]) -> None:
     """Ends a line that is not complete; no effect when it has ended before."""
-    line = session.get(RetrievalLine, line_id)
-    if line is None or line.state != RequestState.PENDING:
-        return
-    line.state = check(RequestState.PENDING, RequestState.FAILED)
-    line.failure_code, line.failure_detail = code, dict(detail)
-    line.finished_at = database_now(session)
-    session.flush()
+    requests.failed(session, session.get(RetrievalLine, line_id), code, detail)
 
 
 def given_up(session: Session, item: WorkItem, code: str) -> None:

@@ -19,7 +19,7 @@ from db.checkpoints import Checkpoint
 from db.clock import database_now
 from db.exchange import Content, ObjectState, Peer, Sending, SentObject
 from db.jobs import Job, JobStudy, WorkItem
-from db.queries import audit, claims
+from db.queries import audit, claims, requests
 from db.queries.claims import Claim
 from db.queries.refusals import ExchangeRefused
 from db.queries.shown import study_checkpoints
@@ -369,10 +369,7 @@ def finish(session: Session, claim: Claim, sending_id: uuid.UUID) -> tuple[int, 
     if refused:
         failed(session, sending_id, "objects_refused", {"refused": refused, "objects": stored + refused})
         return stored, refused
-    sending = session.get_one(Sending, sending_id)
-    sending.state = check(RequestState(sending.state), RequestState.DONE)
-    sending.finished_at = database_now(session)
-    session.flush()
+    requests.done(session, session.get_one(Sending, sending_id))
     return stored, refused
 
 
@@ -384,13 +381,7 @@ def refuse(session: Session, claim: Claim, sending_id: uuid.UUID, code: str, det
 
 def failed(session: Session, sending_id: uuid.UUID, code: str, detail: Mapping[str, Any]) -> None:
     """Ends a sending that is not complete; no effect when it has ended before."""
-    sending = session.get(Sending, sending_id)
-    if sending is None or sending.state != RequestState.PENDING:
-        return
-    sending.state = check(RequestState.PENDING, RequestState.FAILED)
-    sending.failure_code, sending.failure_detail = code, dict(detail)
-    sending.finished_at = database_now(session)
-    session.flush()
+    requests.failed(session, session.get(Sending, sending_id), code, detail)
 
 
 def given_up(session: Session, item: WorkItem, code: str) -> None:
